@@ -1,0 +1,35 @@
+"""What can go wrong for a person, each with the exit code of the command that met it."""
+
+
+class SearchError(Exception):
+    """A message for the person at the terminal: the rule, the value, the way out. Shown without a traceback."""
+
+    exit_code = 1
+
+
+class StudyFailed(SearchError):
+    """The objective fails again and again: a bug, which more trials would not mend."""
+
+
+class SpecError(SearchError):
+    """A study file or an option breaks a rule."""
+
+    exit_code = 2
+
+
+class DataError(SearchError):
+    """Images or labels that cannot be trained on."""
+
+    exit_code = 66
+
+
+class DeviceError(SearchError):
+    """The device asked for is not there."""
+
+    exit_code = 69
+
+
+class DatabaseError(SearchError):
+    """The database is out of reach."""
+
+    exit_code = 75
