@@ -1,0 +1,86 @@
+"""A network from its architecture."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.architecture import Architecture
+from models.blocks import make_block, norm_layer
+
+
+class ConvUnit(nn.Module):
+    """conv, norm, relu and max pooling by 2: the stem, and the transition between stages."""
+
+    def __init__(self, width_in: int, width: int, architecture: Architecture, pool: bool) -> None:
+        super().__init__()
+        kernel, norm = architecture.kernel, architecture.norm
+        padding = kernel // 2 if architecture.padding == "same" else 0
+        self.conv = nn.Conv2d(width_in, width, kernel, padding=padding, bias=norm == "none")
+        self.norm = norm_layer(norm, width)
+        self.pool = pool
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        x_NCHW = F.relu(self.norm(self.conv(x_NCHW)))
+        return F.max_pool2d(x_NCHW, 2) if self.pool else x_NCHW
+
+
+class Network(nn.Module):
+    """Maps normalized images_NCHW to logits_NK, K = classes. Weights come from torch's global generator."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        a = architecture
+        width = a.stages[0].width
+        self.stem = ConvUnit(a.image_shape[0], width, a, pool=a.stem_pool)
+        self.transitions = nn.ModuleList()
+        self.stages = nn.ModuleList()
+        for i, stage in enumerate(a.stages):
+            strided = i > 0 and a.transition == "stride"
+            if i > 0 and a.transition == "pool":
+                self.transitions.append(ConvUnit(width, stage.width, a, pool=True))
+                width = stage.width
+            blocks = nn.ModuleList()
+            for j in range(stage.blocks):
+                stride = 2 if strided and j == 0 else 1
+                blocks.append(make_block(a.block, width, stage.width, stride, a.norm, a.zero_branch))
+                width = stage.width
+            self.stages.append(blocks)
+        height, breadth = a.map_sizes[-1] if a.head == "flatten" else (1, 1)
+        self.average = a.head == "average"
+        self.head = nn.Linear(width * height * breadth, a.classes)
+        if a.init == "he":
+            self._init_he()
+
+    def _init_he(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def features(self, images_NCHW: Tensor) -> Tensor:
+        """What the classifier reads, (N, features)."""
+        stream = active = self.stem(images_NCHW)
+        for i, blocks in enumerate(self.stages):
+            if i > 0 and len(self.transitions):
+                stream = active = self.transitions[i - 1](active)
+            assert isinstance(blocks, nn.ModuleList)
+            for block in blocks:
+                stream, active = block(stream, active)
+        return torch.mean(active, (2, 3)) if self.average else torch.flatten(active, 1)
+
+    def forward(self, images_NCHW: Tensor) -> Tensor:
+        return self.head(self.features(images_NCHW))  # type: ignore[no-any-return]
+
+
+def build(architecture: Architecture, seed: int) -> Network:
+    """The network with the initial weights of `seed`, on the CPU; torch's own generator is left alone.
+
+    Architectures that differ in `block` alone get bitwise equal weights. What only some arms have is constant
+    at the start: SkipInit scalars (0), and gammas of zero-initialised branches (0 instead of 1).
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Network(architecture)
