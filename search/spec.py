@@ -1,0 +1,106 @@
+"""A study as a value: what is trained, over which space, searched how."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from search.datasets import DataConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """Whole numbers if both ends are, else floats. Both ends included."""
+
+    low: float
+    high: float
+    log: bool = False
+
+
+Domain = Range | tuple[Any, ...]
+"""A range, or choices; one choice is a fixed value."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Space:
+    block: tuple[str, ...]
+    """The arms, in the order in which they take turns as lead."""
+    blocks: Domain
+    """Per stage."""
+    widths: tuple[tuple[int, ...], ...]
+    """Choices for each stage, in channels."""
+    norm: tuple[str, ...]
+    init: tuple[str, ...]
+    zero_branch: tuple[bool, ...]
+    optimizer: tuple[str, ...]
+    lr_sgd: Domain
+    lr_adamw: Domain
+    weight_decay: Domain
+    warmup: Domain
+    """Share of all optimizer steps."""
+    max_params: int | None
+    kernel: int
+    padding: str
+    stem_pool: bool
+    transition: str
+    head: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    epochs: int = 15
+    batch_size: int = 64
+    precision: str = "auto"
+    """auto: bfloat16 autocast on a GPU that has it, else float32."""
+    momentum: float = 0.9
+    """Of SGD."""
+    clip: float | None = None
+    """Largest norm of the gradient; left out: no clipping."""
+    label_smoothing: float = 0.0
+    crop: int = 0
+    """Random crops after padding with so many pixels; 0: none."""
+    flip: bool = False
+    """Random horizontal flips."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSettings:
+    design: str = "matched"
+    """matched: every draw is trained as each arm; free: Optuna alone decides, the block included."""
+    sampler: str = "tpe"
+    pruner: str = "hyperband"
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudySpec:
+    name: str
+    data: DataConfig
+    space: Space
+    train: TrainSettings
+    search: SearchSettings
+
+    def canonical(self) -> dict[str, Any]:
+        """Everything that decides a result, as JSON has it. Not the name, and not where the data lies:
+        its fingerprint is compared instead."""
+        values = asdict(replace(self, data=replace(self.data, path=self.data.path and "")))
+        del values["name"], values["data"]["path"]
+        return json.loads(json.dumps(values))  # type: ignore[no-any-return]
+
+    def fingerprint(self) -> str:
+        """16 hex digits of the canonical spec."""
+        return hashlib.sha256(json.dumps(self.canonical(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def differences(stored: dict[str, Any], given: dict[str, Any], prefix: str = "") -> list[str]:
+    """One line for each key whose value is not the same in two canonical specs."""
+    lines = []
+    for key in sorted(stored.keys() | given.keys()):
+        old, new = stored.get(key, "(absent)"), given.get(key, "(absent)")
+        if isinstance(old, dict) and isinstance(new, dict):
+            lines += differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            lines.append(f"{prefix}{key}: {json.dumps(old)} in the study, {json.dumps(new)} now")
+    return lines
