@@ -2,7 +2,7 @@
 
 
 class SearchError(Exception):
-    """A message for the person at the terminal: the rule, the value, the way out. Shown without a traceback."""
+    """A message for the person at the terminal: the rule, the value, the way out. No traceback is shown."""
 
     exit_code = 1
 

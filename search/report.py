@@ -1,0 +1,153 @@
+"""What a study says: tables for a terminal. Reads trials only; knows no torch and no network."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from models.architecture import BLOCKS, Architecture
+
+BANDS = (8, 14, 20, 32, 44, 56, 110)
+"""Upper ends of the depth bands, in convs."""
+TIE = 0.01
+"""Accuracies closer than one point are a tie: seeds alone move a trained digits net by 0.75 points."""
+
+
+def depth_band(depth: int) -> str:
+    low = 1
+    for high in BANDS:
+        if depth <= high:
+            return f"{low}-{high}"
+        low = high + 1
+    return f"{low}+"
+
+
+def percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f}"
+
+
+def ran_to_the_end(trial: FrozenTrial) -> bool:
+    """Complete and diverged trials have a final score; a pruned one has only where it was stopped."""
+    return trial.state == TrialState.COMPLETE
+
+
+def arms_of(trials: Sequence[FrozenTrial]) -> list[str]:
+    present = {trial.user_attrs.get("arm") for trial in trials}
+    return [arm for arm in BLOCKS if arm in present]
+
+
+def best_of(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+    scored = [trial for trial in trials if ran_to_the_end(trial)]
+    return max(scored, key=lambda trial: (trial.value, -trial.number)) if scored else None
+
+
+def arm_table(trials: Sequence[FrozenTrial]) -> Table:
+    """Arm by depth band, final scores only; pruned trials are counted, never scored."""
+    table = Table(title="Accuracy by arm and depth, % (exploratory: chosen by a search, pruned, one seed)")
+    for name in ("arm", "convs"):
+        table.add_column(name)
+    for name in ("trials", "to the end", "best val", "median val", "median train"):
+        table.add_column(name, justify="right")
+    for arm in arms_of(trials):
+        bands: dict[int, list[FrozenTrial]] = defaultdict(list)
+        for trial in trials:
+            if trial.user_attrs.get("arm") == arm and trial.state.is_finished():  # so it has a depth
+                depth = trial.user_attrs["depth"]
+                bands[next((i for i, high in enumerate(BANDS) if depth <= high), len(BANDS))].append(trial)
+        for i, (_, members) in enumerate(sorted(bands.items())):
+            ends = [trial for trial in members if ran_to_the_end(trial)]
+            val = [trial.value for trial in ends if trial.value is not None]
+            train = [trial.user_attrs["train_accuracy"] for trial in ends]
+            table.add_row(
+                arm if i == 0 else "",
+                depth_band(members[0].user_attrs["depth"]),
+                str(len(members)),
+                str(len(ends)),
+                percent(max(val, default=None)),
+                percent(statistics.median(val) if val else None),
+                percent(statistics.median(train) if train else None),
+            )
+        table.add_section()
+    return table
+
+
+def groups_of(trials: Sequence[FrozenTrial]) -> list[dict[str, FrozenTrial]]:
+    """The trials of each draw by arm, in order of their groups."""
+    groups: dict[int, dict[str, FrozenTrial]] = defaultdict(dict)
+    for trial in trials:
+        if "group" in trial.user_attrs:
+            groups[trial.user_attrs["group"]][trial.user_attrs["arm"]] = trial
+    return [groups[number] for number in sorted(groups)]
+
+
+def pair_table(trials: Sequence[FrozenTrial]) -> Table | None:
+    """Differences within groups: same draw, same seed, only the block differs. None without plain pairs."""
+    rivals = [arm for arm in arms_of(trials) if arm != "plain"]
+    groups = [group for group in groups_of(trials) if "plain" in group]
+    if not rivals or not groups:
+        return None
+    table = Table(title="Pairs within groups, against plain (exploratory; both trained to the end)")
+    for name in ("arm", "pairs", "wins", "ties", "losses", "median difference, points", "cut short"):
+        table.add_column(name, justify="left" if name == "arm" else "right")
+    for arm in rivals:
+        pairs = [(group[arm], group["plain"]) for group in groups if arm in group]
+        pairs = [pair for pair in pairs if all(trial.state.is_finished() for trial in pair)]
+        ends = [pair for pair in pairs if all(ran_to_the_end(trial) for trial in pair)]
+        gains = [ours.value - plain.value for ours, plain in ends if ours.value is not None and plain.value]
+        table.add_row(
+            arm,
+            str(len(ends)),
+            str(sum(gain >= TIE for gain in gains)),
+            str(sum(abs(gain) < TIE for gain in gains)),
+            str(sum(gain <= -TIE for gain in gains)),
+            f"{100 * statistics.median(gains):+.1f}" if gains else "-",
+            str(len(pairs) - len(ends)),
+        )
+    return table
+
+
+def outcome_counts(trials: Sequence[FrozenTrial]) -> str:
+    counts: dict[str, int] = defaultdict(int)
+    for trial in trials:
+        if trial.state.is_finished():
+            counts[trial.user_attrs.get("outcome", trial.state.name.lower())] += 1
+    return ", ".join(f"{count} {outcome}" for outcome, count in counts.items()) or "none"
+
+
+def describe(trial: FrozenTrial) -> str:
+    """One trial's recipe in a line."""
+    recipe = Architecture.from_json(trial.user_attrs["architecture"])
+    optimizer = trial.params.get("optimizer")
+    rate = trial.params.get(f"lr_{optimizer}") if optimizer else None
+    return f"{recipe}" + (f", {optimizer} lr {rate:.2g}" if rate else "")
+
+
+def summary(trials: Sequence[FrozenTrial]) -> RenderableType:
+    """The end of a search: arms by depth, pairs, the best of each arm, what was spent."""
+    parts: list[RenderableType] = [arm_table(trials)]
+    pairs = pair_table(trials)
+    if pairs is not None:
+        parts.append(pairs)
+    overall = best_of(trials)
+    for arm in arms_of(trials):
+        best = best_of([trial for trial in trials if trial.user_attrs.get("arm") == arm])
+        if best is not None:
+            mark = " (best of all)" if best is overall else ""
+            parts.append(
+                Text(f"Best {arm}: trial {best.number}, {percent(best.value)} %{mark}: {describe(best)}")
+            )
+    seconds = sum(trial.user_attrs.get("train_seconds", 0) for trial in trials)
+    epochs = sum(trial.user_attrs.get("epochs", 0) for trial in trials)
+    done = sum(trial.state.is_finished() for trial in trials)
+    parts.append(
+        Text(
+            f"Spent: {done} trials ({outcome_counts(trials)}), {epochs} epochs, {seconds:.0f} s of training."
+        )
+    )
+    return Group(*parts)
