@@ -98,9 +98,10 @@ class Architecture:
         lost = self.kernel - 1 if self.padding == "valid" else 0
         height, width = ((side - lost) // (2 if pool else 1) for side in size)
         if min(height, width) < 1:
+            pooled = " and pooling" if pool else ""
             raise ValueError(
                 f"{where} would shrink below 1 pixel: maps of {size[0]}x{size[1]} cannot pass a "
-                f"{self.kernel}x{self.kernel} conv with {self.padding} padding{' and pooling' if pool else ''} "
+                f"{self.kernel}x{self.kernel} conv with {self.padding} padding{pooled} "
                 f"(images of {self.image_shape[1]}x{self.image_shape[2]}); use fewer stages or larger images"
             )
         return height, width

@@ -149,7 +149,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
 
     def lifeline() -> None:
-        sys.stdin.buffer.read()
+        os.read(0, 1)  # not sys.stdin: a thread that holds its lock aborts the interpreter's shutdown
         stop.set()
 
     threading.Thread(target=lifeline, daemon=True).start()
