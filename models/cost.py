@@ -19,6 +19,11 @@ class Cost:
     """Multiply-adds of convs and classifier for one image, forward."""
 
 
+def count_params(architecture: Architecture) -> int:
+    with torch.device("meta"):
+        return sum(p.numel() for p in Network(architecture).parameters())
+
+
 def measure_cost(architecture: Architecture) -> Cost:
     """Runs one image through the network on the meta device, which has shapes but no memory."""
     macs = 0
@@ -35,4 +40,4 @@ def measure_cost(architecture: Architecture) -> Cost:
                 module.register_forward_hook(count)
         with torch.no_grad():
             network(torch.empty(1, *architecture.image_shape))
-    return Cost(params=sum(p.numel() for p in network.parameters()), macs=macs)
+    return Cost(params=count_params(architecture), macs=macs)

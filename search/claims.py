@@ -10,6 +10,7 @@ import json
 import os
 import secrets
 import socket
+import weakref
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
@@ -51,6 +52,7 @@ class ClaimStorage(RDBStorage):
     ) -> None:
         super().__init__(url, engine_kwargs)
         self.worker, self.budget = worker, budget
+        weakref.finalize(self, self.engine.dispose)  # else connections are dropped without a goodbye
         if self.engine.dialect.name == "sqlite":
             self._serialize_sqlite()
 

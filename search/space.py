@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 
 from models.architecture import Architecture, Stage
-from models.cost import measure_cost
+from models.cost import count_params
 from search.errors import SpecError
 from search.spec import Domain, Range, Space, StudySpec
 from search.train import TrainConfig
@@ -111,7 +111,7 @@ def check_fit(spec: StudySpec, image_shape: tuple[int, int, int], classes: int) 
         architecture = make_architecture(smallest, spec.space, image_shape, classes)
     except ValueError as error:
         raise SpecError(f"no network of [space] fits the images: {error}") from None
-    params = measure_cost(architecture).params
+    params = count_params(architecture)
     if spec.space.max_params is not None and params > spec.space.max_params:
         raise SpecError(
             f"space.max_params must be at least {params:,}, the smallest network of the space, "

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from postgres_server import PostgresServer
 
 from models.architecture import BLOCKS, HEADS, INITS, NORMS, PADDINGS, TRANSITIONS, Architecture, Stage
+from search.spec import StudySpec
+from search.studyfile import load_spec
 
 
 def sample_architectures(count: int, seed: int = 0) -> list[Architecture]:
@@ -40,3 +45,51 @@ def sample_architectures(count: int, seed: int = 0) -> list[Architecture]:
 @pytest.fixture(scope="session")
 def architectures() -> list[Architecture]:
     return sample_architectures(100)
+
+
+TINY = """
+[data]
+name = "digits"
+limit = 200
+[space]
+blocks = {low = 1, high = 3}
+widths = [[4, 6]]
+norm = ["none", "batch"]
+lr_sgd = {low = 0.01, high = 0.1, log = true}
+[train]
+epochs = 3
+batch_size = 32
+[search]
+pruner = "none"
+"""
+"""A study whose trials take a tenth of a second."""
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> StudySpec:
+    return tiny_spec(tmp_path)
+
+
+def tiny_spec(folder: Path, *changes: tuple[str, str]) -> StudySpec:
+    text = TINY
+    for old, new in changes:
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    path = folder / "tiny.toml"
+    path.write_text(text)
+    return load_spec(path)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of each kind that the product promises."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/search.db"
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.new_database()
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    with PostgresServer(tmp_path_factory.mktemp("postgres")) as server:
+        yield server

@@ -1,0 +1,229 @@
+"""Budget, claims and the takeover of dead workers' trials, with real processes on real databases."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from search.claims import MAX_ATTEMPTS, SLOT, BudgetSpent, ClaimLost, ClaimStorage, worker_name
+from search.spec import StudySpec
+from search.storage import claims_of, join_study, open_study
+
+spawn = multiprocessing.get_context("spawn")
+
+
+def run_processes(target: object, arguments: list[tuple[object, ...]]) -> list[int | None]:
+    processes = [spawn.Process(target=target, args=args) for args in arguments]  # type: ignore[arg-type]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    return [process.exitcode for process in processes]
+
+
+def stub_worker(url: str, budget: int, log: str | None = None) -> None:
+    """Takes trials until the budget is spent; each takes a moment."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study, claims = join_study(url, "s", worker_name(), budget)
+    while True:
+        try:
+            trial = study.ask()
+        except BudgetSpent:
+            return
+        x = trial.suggest_float("x", 0, 1)
+        if log:
+            with Path(log).open("a") as file:
+                file.write(f"{trial.number}\n")
+        time.sleep(0.01)
+        claims.finish(trial._trial_id, TrialState.COMPLETE, x, {"outcome": "complete"})
+
+
+def open_and_work(url: str, spec: StudySpec, budget: int) -> None:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    open_study(url, "s", spec, "data", budget)
+    stub_worker(url, budget)
+
+
+def opened(url: str, spec: StudySpec, trials: int = 0) -> optuna.Study:
+    return open_study(url, "s", spec, "data", trials)
+
+
+def test_the_budget_is_exact_over_processes_and_restarts(url: str, tiny: StudySpec) -> None:
+    """6 processes on an empty database: 40 leaves 40, then 50 leaves 50, then nothing more happens."""
+    for budget in (40, 50, 50):
+        assert run_processes(open_and_work, [(url, tiny, budget)] * 6) == [0] * 6
+        trials = opened(url, tiny).get_trials()
+        assert [trial.number for trial in trials] == list(range(budget))
+        assert {trial.state for trial in trials} == {TrialState.COMPLETE}
+        assert [trial.system_attrs[SLOT] for trial in trials] == list(range(budget))
+
+
+def test_8_processes_start_on_an_empty_database(url: str, tiny: StudySpec) -> None:
+    assert run_processes(open_and_work, [(url, tiny, 8)] * 8) == [0] * 8
+    assert len(opened(url, tiny).trials) == 8
+
+
+def test_no_queued_trial_runs_twice(url: str, tiny: StudySpec, tmp_path: Path) -> None:
+    """60 queued trials, 8 processes. Stock Optuna runs 12 to 16 of them twice on SQLite."""
+    study = opened(url, tiny)
+    for i in range(60):
+        study.enqueue_trial({"x": i / 60})
+    log = tmp_path / "log"
+    assert run_processes(stub_worker, [(url, 60, str(log))] * 8) == [0] * 8
+    ran = Counter(int(line) for line in log.read_text().split())
+    assert ran == Counter(range(60))
+    assert all(trial.state == TrialState.COMPLETE for trial in opened(url, tiny).trials)
+
+
+def test_the_hook_that_counts_is_called_by_optuna(url: str, tiny: StudySpec) -> None:
+    """Our budget rests on a private method of Optuna's: without it, the third trial would be made."""
+    opened(url, tiny)
+    study, _ = join_study(url, "s", "me", 2)
+    assert [study.ask().number, study.ask().number] == [0, 1]
+    with pytest.raises(BudgetSpent):
+        study.ask()
+    assert len(study.trials) == 2
+
+
+def test_queued_trials_count_and_need_no_slot(url: str, tiny: StudySpec) -> None:
+    study, _ = opened(url, tiny), None
+    study.enqueue_trial({"x": 0.5})
+    mine, _ = join_study(url, "s", "me", 3)
+    numbers = [mine.ask().number for _ in range(3)]
+    assert numbers == [0, 1, 2]
+    with pytest.raises(BudgetSpent):
+        mine.ask()
+    assert [trial.system_attrs.get(SLOT) for trial in mine.trials] == [None, 0, 1]
+
+
+def two_workers(url: str, spec: StudySpec) -> tuple[optuna.Study, ClaimStorage, ClaimStorage]:
+    opened(url, spec)
+    study, first = join_study(url, "s", "elsewhere:1:aa", 5)
+    _, second = join_study(url, "s", "elsewhere:2:bb", 5)
+    return study, first, second
+
+
+def age(claims: ClaimStorage, seconds: int) -> None:
+    """Moves all heartbeats into the past."""
+    from search.claims import models
+
+    with claims._transaction() as session:
+        for beat in session.query(models.TrialHeartbeatModel):
+            beat.heartbeat = beat.heartbeat.fromtimestamp(beat.heartbeat.timestamp() - seconds)
+
+
+def test_a_claim_carries_worker_attempt_and_heartbeat_at_once(url: str, tiny: StudySpec) -> None:
+    study, first, second = two_workers(url, tiny)
+    trial = study.ask()
+    assert study.trials[0].user_attrs == {"worker": "elsewhere:1:aa", "attempt": 1}
+    assert second.reap(study._study_id, grace=30) == [], "a trial just claimed is no dead worker's"
+    age(first, 60)
+    first.beat(trial._trial_id)
+    assert second.reap(study._study_id, grace=30) == []
+
+
+def test_a_silent_workers_trial_is_queued_again_with_a_clean_slate(url: str, tiny: StudySpec) -> None:
+    study, first, second = two_workers(url, tiny)
+    trial = study.ask()
+    x = trial.suggest_float("x", 0, 1)
+    trial.report(0.5, 1)
+    study._storage.set_trial_system_attr(trial._trial_id, "completed_rung_0", 0.5)
+    age(first, 60)
+    assert second.reap(study._study_id, grace=30) == [0]
+    queued = study.trials[0]
+    assert queued.state == TrialState.WAITING
+    assert (queued.params, queued.intermediate_values) == ({"x": x}, {})
+    assert "completed_rung_0" not in queued.system_attrs
+    assert second.reap(study._study_id, grace=30) == []
+
+    again, _ = join_study(url, "s", "elsewhere:3:cc", 5)
+    successor = again.ask()
+    assert (successor.number, successor.suggest_float("x", 0, 1)) == (0, x)
+    assert successor.user_attrs["attempt"] == 2
+
+
+def test_a_worker_taken_for_dead_writes_nothing_over_its_successor(url: str, tiny: StudySpec) -> None:
+    study, first, second = two_workers(url, tiny)
+    trial_id = study.ask()._trial_id
+    age(first, 60)
+    second.reap(study._study_id, grace=30)
+    assert second.set_trial_state_values(trial_id, TrialState.RUNNING)
+    for late in (
+        lambda: first.beat(trial_id),
+        lambda: first.annotate(trial_id, {"depth": 1}),
+        lambda: first.release(trial_id),
+        lambda: first.finish(trial_id, TrialState.COMPLETE, 0.1, {"outcome": "complete"}),
+    ):
+        with pytest.raises(ClaimLost):
+            late()
+    second.finish(trial_id, TrialState.COMPLETE, 0.9, {"outcome": "complete"})
+    assert study.trials[0].value == 0.9
+    assert study.trials[0].user_attrs["worker"] == "elsewhere:2:bb"
+
+
+def test_a_trial_that_loses_every_worker_fails_as_lost(url: str, tiny: StudySpec) -> None:
+    study, first, second = two_workers(url, tiny)
+    trial_id = study.ask()._trial_id
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        assert study.trials[0].user_attrs["attempt"] == attempt
+        age(first, 60)
+        assert second.reap(study._study_id, grace=30) == [0]
+        if attempt < MAX_ATTEMPTS:
+            assert first.set_trial_state_values(trial_id, TrialState.RUNNING)
+    assert study.trials[0].state == TrialState.FAIL
+    assert study.trials[0].user_attrs["outcome"] == "lost"
+    assert second.unfinished(study._study_id) == 0
+
+
+def test_giving_a_trial_back_spends_no_attempt(url: str, tiny: StudySpec) -> None:
+    study, first, second = two_workers(url, tiny)
+    trial_id = study.ask()._trial_id
+    for _ in range(2 * MAX_ATTEMPTS):
+        first.release(trial_id)
+        assert first.set_trial_state_values(trial_id, TrialState.RUNNING)
+    assert study.trials[0].user_attrs["attempt"] == 1
+    assert second.unfinished(study._study_id) == 1
+
+
+def test_finishing_is_all_or_nothing(url: str, tiny: StudySpec) -> None:
+    study, first, _ = two_workers(url, tiny)
+    trial_id = study.ask()._trial_id
+    with pytest.raises(TypeError):
+        first.finish(trial_id, TrialState.COMPLETE, 0.5, {"outcome": "complete", "bad": object()})
+    assert study.trials[0].state == TrialState.RUNNING
+    assert "outcome" not in study.trials[0].user_attrs
+
+
+KILLED = """
+import sys, time
+from search.claims import worker_name
+from search.storage import join_study
+study, claims = join_study(sys.argv[1], "s", worker_name(), 5)
+study.ask()
+print("asked", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_killed_process_of_this_host_is_noticed_without_waiting(url: str, tiny: StudySpec) -> None:
+    study = opened(url, tiny)
+    process = subprocess.Popen([sys.executable, "-c", KILLED, url], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "asked\n"
+    claims = claims_of(study)
+    assert claims.reap(study._study_id, grace=1000) == [], "it lives"
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    assert claims.reap(study._study_id, grace=1000) == [0]
+    assert study.trials[0].state == TrialState.WAITING
