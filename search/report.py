@@ -37,6 +37,11 @@ def ran_to_the_end(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.COMPLETE
 
 
+def final_score(trial: FrozenTrial) -> float:
+    assert trial.value is not None, "of a trial that ran to the end"
+    return trial.value
+
+
 def arms_of(trials: Sequence[FrozenTrial]) -> list[str]:
     present = {trial.user_attrs.get("arm") for trial in trials}
     return [arm for arm in BLOCKS if arm in present]
@@ -44,12 +49,12 @@ def arms_of(trials: Sequence[FrozenTrial]) -> list[str]:
 
 def best_of(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
     scored = [trial for trial in trials if ran_to_the_end(trial)]
-    return max(scored, key=lambda trial: (trial.value, -trial.number)) if scored else None
+    return max(scored, key=lambda trial: (final_score(trial), -trial.number)) if scored else None
 
 
 def arm_table(trials: Sequence[FrozenTrial]) -> Table:
     """Arm by depth band, final scores only; pruned trials are counted, never scored."""
-    table = Table(title="Accuracy by arm and depth, % (exploratory: chosen by a search, pruned, one seed)")
+    table = Table(title="Accuracy by arm and depth, % (exploratory)")
     for name in ("arm", "convs"):
         table.add_column(name)
     for name in ("trials", "to the end", "best val", "median val", "median train"):
@@ -62,7 +67,7 @@ def arm_table(trials: Sequence[FrozenTrial]) -> Table:
                 bands[next((i for i, high in enumerate(BANDS) if depth <= high), len(BANDS))].append(trial)
         for i, (_, members) in enumerate(sorted(bands.items())):
             ends = [trial for trial in members if ran_to_the_end(trial)]
-            val = [trial.value for trial in ends if trial.value is not None]
+            val = [final_score(trial) for trial in ends]
             train = [trial.user_attrs["train_accuracy"] for trial in ends]
             table.add_row(
                 arm if i == 0 else "",
@@ -92,14 +97,14 @@ def pair_table(trials: Sequence[FrozenTrial]) -> Table | None:
     groups = [group for group in groups_of(trials) if "plain" in group]
     if not rivals or not groups:
         return None
-    table = Table(title="Pairs within groups, against plain (exploratory; both trained to the end)")
+    table = Table(title="Against plain, pairs within groups (exploratory)")
     for name in ("arm", "pairs", "wins", "ties", "losses", "median difference, points", "cut short"):
         table.add_column(name, justify="left" if name == "arm" else "right")
     for arm in rivals:
         pairs = [(group[arm], group["plain"]) for group in groups if arm in group]
         pairs = [pair for pair in pairs if all(trial.state.is_finished() for trial in pair)]
         ends = [pair for pair in pairs if all(ran_to_the_end(trial) for trial in pair)]
-        gains = [ours.value - plain.value for ours, plain in ends if ours.value is not None and plain.value]
+        gains = [final_score(ours) - final_score(plain) for ours, plain in ends]
         table.add_row(
             arm,
             str(len(ends)),
@@ -130,10 +135,13 @@ def describe(trial: FrozenTrial) -> str:
 
 def summary(trials: Sequence[FrozenTrial]) -> RenderableType:
     """The end of a search: arms by depth, pairs, the best of each arm, what was spent."""
-    parts: list[RenderableType] = [arm_table(trials)]
-    pairs = pair_table(trials)
-    if pairs is not None:
-        parts.append(pairs)
+    arms = arm_table(trials)
+    tables = [table for table in (arms, pair_table(trials)) if table is not None and arms.row_count]
+    parts: list[RenderableType] = [*tables]
+    if tables:
+        parts.append(
+            Text("Exploratory: a search chooses and prunes its trials, and the best of many is lucky.")
+        )
     overall = best_of(trials)
     for arm in arms_of(trials):
         best = best_of([trial for trial in trials if trial.user_attrs.get("arm") == arm])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from search.datasets import DataConfig
@@ -85,7 +85,7 @@ class StudySpec:
     def canonical(self) -> dict[str, Any]:
         """Everything that decides a result, as JSON has it. Not the name, and not where the data lies:
         its fingerprint is compared instead."""
-        values = asdict(replace(self, data=replace(self.data, path=self.data.path and "")))
+        values = asdict(self)
         del values["name"], values["data"]["path"]
         return json.loads(json.dumps(values))  # type: ignore[no-any-return]
 

@@ -40,7 +40,7 @@ def storage_url(option: str | None) -> str:
             f"--storage must be a database URL such as {DEFAULT_URL} or "
             f"postgresql+psycopg://user@host/database, got {shown!r}"
         ) from None
-    if _is_sqlite(url) and not url.database:
+    if _is_sqlite(url) and url.database in (None, "", ":memory:"):
         raise SpecError(f"--storage must name a file: a search outlives its process, got {text!r}")
     return text
 

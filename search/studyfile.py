@@ -169,8 +169,6 @@ def _parse_data(table: _Table) -> DataConfig:
     values = {key: table.take(key, lambda value: value) for key in keys if key in table.values}
     table.known = keys
     table.done()
-    if isinstance(values.get("image_size"), list):
-        values["image_size"] = tuple(values["image_size"])
     if "name" not in values:
         raise SpecError("data.name is missing")
     return DataConfig(**values)

@@ -11,6 +11,7 @@ import pickle
 import signal
 import sys
 import threading
+import time
 from dataclasses import dataclass
 
 import optuna
@@ -42,6 +43,27 @@ class Job:
     data_fingerprint: str
 
 
+class Stop:
+    """A flag that a signal handler may set: threading.Event takes a lock, which the handler's own thread
+    may be holding."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._set = False
+
+    def set(self) -> None:
+        self._set = True
+
+    def is_set(self) -> bool:
+        return self._set
+
+    def wait(self, seconds: float) -> None:
+        """Until set, `seconds` at most."""
+        end = time.monotonic() + seconds
+        while not self._set and time.monotonic() < end:
+            time.sleep(0.05)
+
+
 class Heart(threading.Thread):
     """Beats for the running trial and takes over the trials of the dead. `lost` is set when this worker's
     own trial was given to another."""
@@ -67,7 +89,7 @@ class Heart(threading.Thread):
                 print(f"heartbeat: {error.__cause__ or error}", file=sys.stderr)
 
 
-def work(job: Job, stop: threading.Event) -> None:
+def work(job: Job, stop: Stop) -> None:
     """Runs trials in this process until the budget is spent and all are finished, or `stop` is set.
 
     Raises StudyFailed when the objective fails again and again, and what loading data or joining raises.
@@ -96,9 +118,7 @@ def work(job: Job, stop: threading.Event) -> None:
         heart.end.set()
 
 
-def _loop(
-    study: Study, claims: ClaimStorage, objective: Objective, heart: Heart, stop: threading.Event
-) -> None:
+def _loop(study: Study, claims: ClaimStorage, objective: Objective, heart: Heart, stop: Stop) -> None:
     before = {t.number for t in study.get_trials(deepcopy=False) if t.state.is_finished()}
     while not stop.is_set():
         try:
@@ -145,7 +165,7 @@ def check_failures(study: Study, before: set[int]) -> None:
 
 def main() -> int:
     job: Job = pickle.load(sys.stdin.buffer)
-    stop = threading.Event()
+    stop = Stop()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
 
     def lifeline() -> None:

@@ -17,7 +17,7 @@ from types import FrameType
 from typing import IO
 
 from search.errors import DeviceError
-from search.worker import Job, check_failures, work
+from search.worker import Job, Stop, check_failures, work
 
 __all__ = ["Crew", "Job", "Slot", "Stop", "check_failures", "plan", "work_here"]
 
@@ -49,12 +49,6 @@ def plan(workers: str, device: str) -> list[Slot]:
 def _cores() -> int:
     """That this process may use, where the system tells."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-class Stop(threading.Event):
-    """Set by the first SIGINT or SIGTERM, which it remembers."""
-
-    signal: int | None = None
 
 
 @contextmanager

@@ -12,7 +12,9 @@ CPU = torch.device("cpu")
 
 def numbered(count: int, height: int = 4, width: int = 6, channels: int = 1) -> Images:
     """Image i is i everywhere, and so is its label."""
-    pixels = np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None, None], (count, height, width, channels))
+    pixels = np.broadcast_to(
+        np.arange(count, dtype=np.uint8)[:, None, None, None], (count, height, width, channels)
+    )
     return Images(np.ascontiguousarray(pixels), np.arange(count, dtype=np.int64))
 
 

@@ -40,7 +40,11 @@ def reaches(path: Path, seen: set[Path]) -> set[str]:
 
 
 def calls_in(path: Path) -> set[str]:
-    return {node.func.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)}
+    return {
+        node.func.attr
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    }
 
 
 @pytest.mark.parametrize("path", sorted(Path("models").glob("*.py")), ids=str)

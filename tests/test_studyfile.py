@@ -32,7 +32,9 @@ def test_every_bundled_study_loads_and_is_named_after_its_file(path: Path) -> No
 
 
 def test_lists_are_choices_tables_are_ranges_values_are_fixed(tmp_path: Path) -> None:
-    spec = load_spec(write(tmp_path, SMALLEST + 'norm = ["none", "batch"]\ninit = "he"\nlr_sgd = {low = 0.1, high = 1}\n'))
+    spec = load_spec(
+        write(tmp_path, SMALLEST + 'norm = ["none", "batch"]\ninit = "he"\nlr_sgd = {low = 0.1, high = 1}\n')
+    )
     assert spec.space.norm == ("none", "batch")
     assert spec.space.init == ("he",)
     assert spec.space.blocks == (1,)
@@ -41,7 +43,9 @@ def test_lists_are_choices_tables_are_ranges_values_are_fixed(tmp_path: Path) ->
 
 
 def test_a_preset_fills_in_what_is_left_out(tmp_path: Path) -> None:
-    spec = load_spec(write(tmp_path, '[data]\nname = "mnist"\n[space]\npreset = "post"\ninit = ["default", "he"]\n'))
+    spec = load_spec(
+        write(tmp_path, '[data]\nname = "mnist"\n[space]\npreset = "post"\ninit = ["default", "he"]\n')
+    )
     assert (spec.space.kernel, spec.space.padding, spec.space.head) == (5, "valid", "flatten")
     assert spec.space.widths == ((16,), (32,))
     assert spec.space.blocks == (1,)
@@ -52,24 +56,40 @@ def test_a_preset_fills_in_what_is_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"none", "batch"', '"none", "layer"', "space.norm must be one of none, batch, got ['none', 'layer']"),
+        (
+            '"none", "batch"',
+            '"none", "layer"',
+            "space.norm must be one of none, batch, got ['none', 'layer']",
+        ),
         ("high = 9", "high = 1000000000", "space.blocks must be a whole number from 1 to 128"),
         ("[16, 32], [16, 32]]", "[16, 40000]]", "space.widths must be a whole number from 1 to 4096"),
         ("low = 1e-3", "low = 3.0", "space.lr_sgd must have low below high"),
         ("weight_decay = {low = 1e-6", "weight_decay = {low = 0", "space.weight_decay must have low above 0"),
         ("epochs = 15", "epochs = 0", "train.epochs must be a whole number from 1 to 100000, got 0"),
         ("epochs = 15", "epochs = 15.5", "train.epochs must be a whole number"),
-        ("epochs = 15", "epoch = 15", "train.epoch is not a key: did you mean epochs? Known: epochs, batch_size"),
+        (
+            "epochs = 15",
+            "epoch = 15",
+            "train.epoch is not a key: did you mean epochs? Known: epochs, batch_size",
+        ),
         ("[train]", "[training]", "[training] is not a table: did you mean train?"),
         ('name = "digits"', 'name = "digit"', "digits"),
         ("val_fraction = 0.25", "val_fraction = 1.5", "data.val_fraction must be"),
-        ('design = "matched"', 'design = "paired"', "search.design must be one of matched, free, got 'paired'"),
+        (
+            'design = "matched"',
+            'design = "paired"',
+            "search.design must be one of matched, free, got 'paired'",
+        ),
         ('sampler = "tpe"', 'sampler = "gp"', 'search.sampler = "gp" needs search.design = "free"'),
         ("[false, true]", "[0, 1]", "space.zero_branch must be true or false"),
         ('["plain", "residual", "preact"]', '["plain", "plain"]', "none of them twice"),
         ('["plain", "residual", "preact"]', "[]", "must list 1 to 100 choices"),
         ("seed = 0", "seed = -1", "search.seed must be a whole number from 0"),
-        ('"pool" ', '"stride" ', 'space.widths[1] must not go below space.widths[0] with transition = "stride"'),
+        (
+            '"pool" ',
+            '"stride" ',
+            'space.widths[1] must not go below space.widths[0] with transition = "stride"',
+        ),
         ("epochs = 15", "epochs = ", "is not valid TOML"),
     ],
 )
@@ -85,7 +105,13 @@ def test_errors_name_key_value_rule_and_file(tmp_path: Path, old: str, new: str,
 
 @pytest.mark.parametrize(
     "text",
-    ["x = " + "[" * 5000 + "]" * 5000, "#" * (1 << 20) + "\n#", "data = 3", "\x00", '[data]\nname = "digits"\n'],
+    [
+        "x = " + "[" * 5000 + "]" * 5000,
+        "#" * (1 << 20) + "\n#",
+        "data = 3",
+        "\x00",
+        '[data]\nname = "digits"\n',
+    ],
     ids=["deep", "large", "not a table", "binary", "incomplete"],
 )
 def test_hostile_and_broken_files_are_refused_in_a_line(tmp_path: Path, text: str) -> None:
@@ -95,7 +121,9 @@ def test_hostile_and_broken_files_are_refused_in_a_line(tmp_path: Path, text: st
 
 
 def test_unknown_study_lists_the_known() -> None:
-    with pytest.raises(SpecError, match=r"no study file studies/digit.toml: studies/ has cifar10, digits, mnist_post"):
+    with pytest.raises(
+        SpecError, match=r"no study file studies/digit.toml: studies/ has cifar10, digits, mnist_post"
+    ):
         find_study("digit")
 
 

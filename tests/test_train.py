@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import subprocess
 import sys
@@ -16,7 +17,11 @@ from search.data import TrainingData, to_device
 from search.datasets import DataConfig, Images, load
 from search.train import EpochResult, TrainConfig, TrainResult, learning_rate, make_optimizer, train
 
-CONFIG = TrainConfig(epochs=2, batch_size=64, optimizer="sgd", lr=0.05, seed=0, warmup=0.05, weight_decay=1e-4)
+GOLDEN_START = 2.476370
+GOLDEN_LOSSES = [2.076880, 1.494700]
+CONFIG = TrainConfig(
+    epochs=2, batch_size=64, optimizer="sgd", lr=0.05, seed=0, warmup=0.05, weight_decay=1e-4
+)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +42,9 @@ def small(block: str = "residual", **changes: object) -> Architecture:
     return Architecture(**(values | changes))  # type: ignore[arg-type]
 
 
-def run(architecture: Architecture, data: TrainingData, config: TrainConfig = CONFIG) -> tuple[nn.Module, TrainResult]:
+def run(
+    architecture: Architecture, data: TrainingData, config: TrainConfig = CONFIG
+) -> tuple[nn.Module, TrainResult]:
     network = build(architecture, seed=config.seed)
     return network, train(network, data, config, lambda _: None)
 
@@ -76,10 +83,6 @@ def test_the_numerics_are_recorded(digits: TrainingData) -> None:
     _, result = run(small(norm="batch"), digits)
     assert result.loss_at_start == pytest.approx(GOLDEN_START, rel=1e-4)
     assert [e.train_loss for e in result.epochs] == pytest.approx(GOLDEN_LOSSES, rel=1e-3)
-
-
-GOLDEN_START = 0.0
-GOLDEN_LOSSES = [0.0, 0.0]
 
 
 def test_overfits_64_images() -> None:
@@ -121,7 +124,9 @@ def test_an_interrupt_is_heeded_within_a_batch(digits: TrainingData) -> None:
 def test_a_run_that_diverges_is_stopped_at_once(
     digits: TrainingData, config: dict[str, float], value: str
 ) -> None:
-    result = train(build(small(), 0), digits, dataclasses.replace(CONFIG, epochs=50, **config), lambda _: None)  # type: ignore[arg-type]
+    result = train(
+        build(small(), 0), digits, dataclasses.replace(CONFIG, epochs=50, **config), lambda _: None
+    )  # type: ignore[arg-type]
     assert result.outcome == "diverged", value
     assert len(result.epochs) < 50
 
@@ -140,7 +145,7 @@ def test_learning_rate_warms_up_linearly_and_anneals_to_zero() -> None:
     rates = [learning_rate(step, 100, config) for step in range(100)]
     assert rates[:10] == pytest.approx([0.08 * (i + 1) for i in range(10)])
     assert max(rates) == rates[10] == 0.8
-    assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(rates[10:]))
     assert learning_rate(100, 100, config) == pytest.approx(0, abs=1e-12)
     assert learning_rate(0, 100, dataclasses.replace(config, warmup=0.0)) == 0.8
 
@@ -148,7 +153,9 @@ def test_learning_rate_warms_up_linearly_and_anneals_to_zero() -> None:
 def test_norms_biases_and_scalars_do_not_decay() -> None:
     network = build(small(norm="batch", zero_branch=True), 0)
     for optimizer in ("sgd", "adamw"):
-        decayed, spared = make_optimizer(network, dataclasses.replace(CONFIG, optimizer=optimizer)).param_groups
+        decayed, spared = make_optimizer(
+            network, dataclasses.replace(CONFIG, optimizer=optimizer)
+        ).param_groups
         assert decayed["weight_decay"] == 1e-4
         assert spared["weight_decay"] == 0
         assert all(p.ndim > 1 for p in decayed["params"])
@@ -170,7 +177,7 @@ class Recorder(nn.Module):
 
 def test_clipping_bounds_the_step(digits: TrainingData) -> None:
     moved = {}
-    for clip in (None, 0.5):
+    for clip in (None, 0.1):
         torch.manual_seed(0)
         network = Recorder()
         before = network.linear.weight.detach().clone()
@@ -179,9 +186,8 @@ def test_clipping_bounds_the_step(digits: TrainingData) -> None:
         )
         train(network, digits, config, lambda _: None)
         moved[clip] = (network.linear.weight - before).norm().item()
-    assert moved[0.5] <= 0.5 * CONFIG.lr * 1.0001
-    assert moved[None] is not None
-    assert moved[None] > 10 * moved[0.5]
+    assert moved[0.1] == pytest.approx(0.1 * CONFIG.lr, rel=0.02)
+    assert moved[None] > 10 * moved[0.1]
 
 
 def test_label_smoothing_keeps_the_loss_up(digits: TrainingData) -> None:
