@@ -243,4 +243,7 @@ def _check_classes(raw: _Raw, train: Images, test: Images | None) -> tuple[str, 
         highest = test.labels_N.max()
         rule = f"{raw.source}: y_test must be within the training classes 0 to {classes - 1}"
         _require(highest < classes, f"{rule}, found {highest}")
+        absent = np.setdiff1d(present, test.labels_N)
+        rule = f"{raw.source}: y_test must hold every class"
+        _require(len(absent) == 0, f"{rule}, found no image of {', '.join(map(str, absent[:5]))}")
     return class_names

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import optuna
 from rich.console import Console
 
-from search.errors import SearchError, StudyFailed
+from search.errors import DatabaseError, SearchError, StudyFailed
 from search.report import summary
 from search.storage import claims_of, open_study, shown_url, storage_url
 from search.studyfile import find_study, load_spec
@@ -79,19 +79,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SearchError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except optuna.exceptions.StorageInternalError as error:
+        print(f"error: the database failed: {error.__cause__ or error}", file=sys.stderr)
+        return DatabaseError.exit_code
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
     spec = load_spec(find_study(options.study), seed=options.seed)
     name = options.name or spec.name
+    url = storage_url(options.storage)
 
     # what follows loads torch: mistakes in the lines above are told at once
     from search import workers
     from search.datasets import load
     from search.progress import Progress
     from search.space import check_fit
+    from search.worker import Job, Stop, check_failures
 
-    url = storage_url(options.storage)
     parts = load(spec.data)
     check_fit(spec, parts.image_shape, parts.classes)
     slots = workers.plan(options.workers, options.device)
@@ -99,9 +103,9 @@ def run(options: argparse.Namespace, console: Console) -> int:
     claims = claims_of(study)
     before = {trial.number for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()}
     left = max(options.trials - len(before), claims.unfinished(study._study_id))
-    code, stop, started = 0, workers.Stop(), time.monotonic()
+    code, stop, started = 0, Stop(), time.monotonic()
     if left:
-        job = workers.Job(spec, url, name, options.trials, slots[0].device, parts.fingerprint())
+        job = Job(spec, url, name, options.trials, slots[0].device, parts.fingerprint())
         del parts
         with Progress(study, options.trials, console, options.quiet) as progress:
             if len(slots[:left]) == 1:
@@ -110,7 +114,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
                 crew = workers.Crew(job, slots[:left], progress.say)
                 code = crew.run(stop, progress.update, lambda: claims.reap(study._study_id, math.inf))
         if code == StudyFailed.exit_code:
-            workers.check_failures(study, before)
+            check_failures(study, before)
     trials = study.get_trials(deepcopy=False)
     done = sum(trial.state.is_finished() for trial in trials)
     console.print(summary(trials))

@@ -79,12 +79,14 @@ class Heart(threading.Thread):
 
     def run(self) -> None:
         while not self.end.wait(self.interval):
+            trial_id = self.trial_id
             try:
-                if self.trial_id is not None:
-                    self.claims.beat(self.trial_id)
+                if trial_id is not None:
+                    self.claims.beat(trial_id)
                 self.claims.reap(self.study_id, self.grace)
             except ClaimLost:
-                self.lost.set()
+                if trial_id == self.trial_id:  # else it was finished in the meantime
+                    self.lost.set()
             except optuna.exceptions.StorageInternalError as error:
                 print(f"heartbeat: {error.__cause__ or error}", file=sys.stderr)
 

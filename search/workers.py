@@ -17,9 +17,7 @@ from types import FrameType
 from typing import IO
 
 from search.errors import DeviceError
-from search.worker import Job, Stop, check_failures, work
-
-__all__ = ["Crew", "Job", "Slot", "Stop", "check_failures", "plan", "work_here"]
+from search.worker import Job, Stop, work
 
 MAX_RESTARTS = 10
 POLL_SECONDS = 0.5

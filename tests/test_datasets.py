@@ -165,6 +165,11 @@ NPZ_REFUSALS: dict[str, tuple[dict[str, Any], dict[str, Any] | None, str]] = {
         {"x": X, "y": Y * 2},
         "y_test must be within the training classes 0 to 1, found 2",
     ),
+    "test lacks a class": (
+        {"x": X, "y": Y},
+        {"x": X, "y": Y * 0},
+        "y_test must hold every class, found no image of 1",
+    ),
     "negative test": ({"x": X, "y": Y}, {"x": X, "y": Y - 1}, "y_test must count classes from 0, found -1"),
     "empty": ({"x": X[:0], "y": Y[:0]}, None, "x_train holds no images, found shape (0, 4, 4, 1)"),
     "empty test": ({"x": X, "y": Y}, {"x": X[:0], "y": Y[:0]}, "x_test holds no images"),

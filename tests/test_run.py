@@ -215,7 +215,7 @@ search.train.make_optimizer = broken
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_bug_stops_the_search_with_its_first_traceback(command: Command, workers: str) -> None:
     (command.folder / "sitecustomize.py").write_text(BROKEN)
-    result = command.run("--trials", "50", "--workers", workers, PYTHONPATH=str(command.folder))
+    result = command.run("--trials", "50", "--workers", workers, PYTHONPATH=f"{command.folder}:{REPOSITORY}")
     assert result.returncode == 1
     assert result.stderr.count("Traceback") == 1
     assert "KeyError: 'the bug'" in result.stderr
@@ -298,7 +298,12 @@ def test_on_a_terminal_the_screen_is_live_and_whole(command: Command) -> None:
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(REPOSITORY)
-        os.environ |= {"TERM": "xterm", "COLUMNS": "120", "LINES": "40", "PYTHONPATH": str(command.folder)}
+        os.environ |= {
+            "TERM": "xterm",
+            "COLUMNS": "120",
+            "LINES": "40",
+            "PYTHONPATH": f"{command.folder}:{REPOSITORY}",
+        }
         os.execv(sys.executable, [sys.executable, "-m", "search.run", *words])
     output = b""
     while True:
