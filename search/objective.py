@@ -6,7 +6,7 @@ import gc
 import math
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import optuna
@@ -19,6 +19,7 @@ from models.network import build
 from search.arms import place_of, training_seed
 from search.claims import ClaimLost, ClaimStorage
 from search.data import TrainingData
+from search.diagnostics import cause_of
 from search.errors import SearchError
 from search.space import configuration_fingerprint, make_architecture, make_config, suggest
 from search.spec import StudySpec
@@ -97,9 +98,9 @@ class Objective:
                 torch.cuda.empty_cache()
         if result.outcome == "interrupted":
             return "interrupted"
-        return self._finish(trial, result)
+        return self._finish(trial, architecture, result)
 
-    def _finish(self, trial: optuna.Trial, result: TrainResult) -> str:
+    def _finish(self, trial: optuna.Trial, architecture: Architecture, result: TrainResult) -> str:
         outcome = "pruned" if result.outcome == "stopped" else result.outcome
         chance = 1 / self.data.classes
         last = result.epochs[-1] if result.epochs else None
@@ -113,6 +114,7 @@ class Objective:
             "images_per_second": round(result.images_per_second, 1),
             "loss_at_start": result.loss_at_start if math.isfinite(result.loss_at_start) else None,
         }
+        attrs |= self._diagnosis(architecture, result, attrs["train_accuracy"])
         if outcome == "diverged":
             # complete, at chance: the sampler learns from it and no statistic loses it
             self.claims.finish(trial._trial_id, TrialState.COMPLETE, chance, attrs)
@@ -125,6 +127,18 @@ class Objective:
         else:
             self.claims.finish(trial._trial_id, TrialState.COMPLETE, attrs["val_accuracy"], attrs)
         return outcome
+
+    def _diagnosis(
+        self, architecture: Architecture, result: TrainResult, train_accuracy: float
+    ) -> dict[str, Any]:
+        start, end = result.start, result.epochs[-1].measures if result.epochs else None
+        chance, convs = 1 / self.data.classes, 2 * architecture.blocks
+        attrs: dict[str, Any] = {"cause": cause_of(result.outcome, train_accuracy, chance, start, convs)}
+        if start is not None:
+            attrs |= {"grad_ratio": start.grad_ratio, "feature_cosine": start.feature_cosine}
+        # one attribute for the rest: each is a row to read for everyone who opens the study
+        packed = {name: asdict(measures) for name, measures in (("start", start), ("end", end)) if measures}
+        return attrs | {"diagnostics": {k: {n: _short(x) for n, x in v.items()} for k, v in packed.items()}}
 
     def _frozen(self, trial: optuna.Trial) -> optuna.trial.FrozenTrial:
         return trial._cached_frozen_trial
@@ -151,6 +165,11 @@ class Objective:
         while seed in used:
             seed = (seed + trial.number + 1) % 2**31
         return seed, {"replicate_of": earlier[0].number}
+
+
+def _short(value: float) -> float | None:
+    """Four significant digits; JSON has no NaN."""
+    return float(f"{value:.4g}") if math.isfinite(value) else None
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.network import Network
 from search.data import TrainingData, batches, steps_per_epoch, validation_batches
+from search.diagnostics import Measures, Probe
 
 DIVERGED_LOSS = 10.0
 """Times the starting loss."""
@@ -48,6 +51,8 @@ class EpochResult:
     """Share of the epoch's images classified right as they were trained on."""
     val_loss: float
     val_accuracy: float
+    measures: Measures | None
+    """Of the epoch's last step and of validation images; None for networks that are not ours."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,8 @@ class TrainResult:
     images_per_second: float
     """Trained, validation included in the time."""
     loss_at_start: float
+    start: Measures | None
+    """Of the first step; of the first epoch's last step where branches start at zero."""
 
 
 def learning_rate(step: int, steps: int, config: TrainConfig) -> float:
@@ -81,70 +88,112 @@ def train(
     On the CPU with one thread, the same network, data and config give the same weights bit for bit. Raises
     torch.OutOfMemoryError as it comes.
     """
-    device = data.device
-    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = make_optimizer(network, config)
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=uses_bfloat16(config.precision, device))
-    per_epoch = steps_per_epoch(data, config.batch_size)
-    steps, warmup = config.epochs * per_epoch, round(config.warmup * config.epochs * per_epoch)
-    # reading a loss makes a GPU wait for it; there divergence is looked for once per epoch
-    check_every = 1 if device.type == "cpu" else per_epoch
+    run = _Run(network, data, config)
     history: list[EpochResult] = []
-    loss_at_start = math.nan
-    images, step, outcome = 0, 0, "complete"
+    outcome = "complete"
     started = time.perf_counter()
-
-    while outcome == "complete" and len(history) < config.epochs:
-        network.train()
-        losses: list[Tensor] = []
-        right = torch.zeros((), dtype=torch.int64, device=device)
-        seen = 0
-        epoch = len(history) + 1
-        for images_BCHW, labels_B in batches(
-            data, config.batch_size, config.seed, epoch, config.crop, config.flip
-        ):
-            if interrupted():
-                outcome = "interrupted"
-                break
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step, steps, config)
-            with autocast:
-                logits_BK = network(images_BCHW)
-                loss = F.cross_entropy(logits_BK, labels_B, label_smoothing=config.label_smoothing)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            if config.clip is not None:
-                nn.utils.clip_grad_norm_(network.parameters(), config.clip)
-            optimizer.step()
-            right += (logits_BK.argmax(1) == labels_B).sum()
-            losses.append(loss.detach())
-            seen += len(labels_B)
-            step += 1
-            if step == 1:
-                loss_at_start = loss.item()
-            if len(losses) % check_every == 0:
-                since = step - check_every
-                recent = torch.stack(losses[-check_every:]).tolist()
-                if any(_diverged(x, loss_at_start, since + i >= warmup) for i, x in enumerate(recent)):
-                    outcome = "diverged"
-                    break
-        images += seen
+    for epoch in range(1, config.epochs + 1):
+        outcome = run.train_epoch(epoch, interrupted)
         if outcome != "complete":
             break
-        val_loss, val_accuracy = evaluate(network, data, autocast)
-        result = EpochResult(
-            epoch, torch.stack(losses).mean().item(), right.item() / seen, val_loss, val_accuracy
-        )
-        history.append(result)
-        if on_epoch(result):
+        loss, accuracy = run.averages()
+        validation = evaluate(network, data, run.autocast, run.probe)
+        measures = run.probe.measure() if run.probe else None
+        run.start = run.start or measures
+        history.append(EpochResult(epoch, loss, accuracy, *validation, measures))
+        if on_epoch(history[-1]):
             outcome = "stopped"
-
+            break
     seconds = time.perf_counter() - started
-    return TrainResult(outcome, tuple(history), seconds, images / seconds, loss_at_start)
+    speed = run.images / seconds
+    return TrainResult(outcome, tuple(history), seconds, speed, run.loss_at_start, run.start)
 
 
-def _diverged(loss: float, loss_at_start: float, warmed_up: bool) -> bool:
-    return not math.isfinite(loss) or (warmed_up and loss > DIVERGED_LOSS * loss_at_start)
+class _Run:
+    """What one training run carries from step to step."""
+
+    def __init__(self, network: nn.Module, data: TrainingData, config: TrainConfig) -> None:
+        device = data.device
+        self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.data, self.config = data, config
+        self.optimizer = make_optimizer(network, config)
+        self.autocast = torch.autocast(
+            device.type, torch.bfloat16, enabled=uses_bfloat16(config.precision, device)
+        )
+        self.per_epoch = steps_per_epoch(data, config.batch_size)
+        self.steps = config.epochs * self.per_epoch
+        self.step = self.images = 0
+        self.loss_at_start = math.nan
+        self.probe = Probe(network) if isinstance(network, Network) else None
+        self.start: Measures | None = None
+        self.losses: list[Tensor] = []
+        self.right = torch.zeros((), dtype=torch.int64, device=device)
+        self.seen = 0
+
+    def train_epoch(self, epoch: int, interrupted: Callable[[], bool]) -> str:
+        """Returns complete, diverged or interrupted."""
+        config = self.config
+        # reading a loss makes a GPU wait for it; there divergence is looked for once per epoch
+        check_every = 1 if self.data.device.type == "cpu" else self.per_epoch
+        self.network.train()
+        self.losses, self.seen = [], 0
+        self.right.zero_()
+        for images_BCHW, labels_B in batches(
+            self.data, config.batch_size, config.seed, epoch, config.crop, config.flip
+        ):
+            if interrupted():
+                return "interrupted"
+            if self.step == 0:
+                self.first_step(images_BCHW, labels_B)
+            else:
+                if self.probe and len(self.losses) == self.per_epoch - 1:
+                    self.probe.before_step()
+                self.take_step(images_BCHW, labels_B)
+            if len(self.losses) % check_every == 0 and self.diverged(check_every):
+                return "diverged"
+        return "complete"
+
+    def first_step(self, images_BCHW: Tensor, labels_B: Tensor) -> None:
+        probe = self.probe
+        if probe:
+            probe.before_step()
+        with probe.watching() if probe else nullcontext():
+            self.take_step(images_BCHW, labels_B)
+        if probe and not probe.is_silent():
+            self.start = probe.measure()
+        self.loss_at_start = self.losses[0].item()
+
+    def take_step(self, images_BCHW: Tensor, labels_B: Tensor) -> None:
+        config = self.config
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.step, self.steps, config)
+        with self.autocast:
+            logits_BK = self.network(images_BCHW)
+            loss = F.cross_entropy(logits_BK, labels_B, label_smoothing=config.label_smoothing)
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        if config.clip is not None:
+            nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
+        self.optimizer.step()
+        self.losses.append(loss.detach())
+        self.right += (logits_BK.argmax(1) == labels_B).sum()
+        self.seen += len(labels_B)
+        self.images += len(labels_B)
+        self.step += 1
+
+    def diverged(self, last: int) -> bool:
+        """Whether one of the `last` losses is not finite, or far above the start when warm-up is over."""
+        warmup = round(self.config.warmup * self.steps)
+        losses = torch.stack(self.losses[-last:]).tolist()
+        limit = DIVERGED_LOSS * self.loss_at_start
+        return any(
+            not math.isfinite(loss) or (step >= warmup and loss > limit)
+            for step, loss in enumerate(losses, start=self.step - last)
+        )
+
+    def averages(self) -> tuple[float, float]:
+        """Loss and accuracy of the epoch, on its images as they were trained on."""
+        return torch.stack(self.losses).mean().item(), self.right.item() / self.seen
 
 
 def make_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
@@ -164,13 +213,16 @@ def uses_bfloat16(precision: str, device: torch.device) -> bool:
 
 
 @torch.no_grad()
-def evaluate(network: nn.Module, data: TrainingData, autocast: torch.autocast) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy (0 to 1) on the validation part, in evaluation mode."""
+def evaluate(
+    network: nn.Module, data: TrainingData, autocast: torch.autocast, probe: Probe | None = None
+) -> tuple[float, float]:
+    """Mean cross-entropy and accuracy (0 to 1) on the validation part, in evaluation mode; the probe
+    watches the first batch."""
     network.eval()
     loss = torch.zeros((), device=data.device)
     right = torch.zeros((), dtype=torch.int64, device=data.device)
-    for images_BCHW, labels_B in validation_batches(data):
-        with autocast:
+    for i, (images_BCHW, labels_B) in enumerate(validation_batches(data)):
+        with autocast, probe.watching() if probe and i == 0 else nullcontext():
             logits_BK = network(images_BCHW)
         loss += F.cross_entropy(logits_BK.float(), labels_B, reduction="sum")
         right += (logits_BK.argmax(1) == labels_B).sum()
