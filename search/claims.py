@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy
@@ -41,7 +42,16 @@ class ClaimLost(Exception):
 
 def worker_name() -> str:
     """host:pid:token. The token tells apart two processes that had the same pid."""
-    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(2)}"
+    return f"{_host()}:{os.getpid()}:{secrets.token_hex(2)}"
+
+
+def _host() -> str:
+    """Where a pid means the same process: containers may share a host name, but not their pids."""
+    try:
+        namespace = str(Path("/proc/self/ns/pid").readlink()).strip("pid:[]")
+    except OSError:
+        return socket.gethostname()
+    return f"{socket.gethostname()}/{namespace}"
 
 
 class ClaimStorage(RDBStorage):
@@ -146,6 +156,12 @@ class ClaimStorage(RDBStorage):
             trial.state = state
             trial.datetime_complete = datetime.now()
 
+    def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
+        """Raises ClaimLost: a worker taken for dead reports nothing into its successor's attempt."""
+        with self._transaction() as session:
+            self._own(session, trial_id)
+            self._set_trial_intermediate_value_without_commit(session, trial_id, step, intermediate_value)
+
     def release(self, trial_id: int) -> None:
         """Puts a trial that this worker runs back into the queue; the attempt does not count."""
         with self._transaction() as session:
@@ -199,7 +215,7 @@ class ClaimStorage(RDBStorage):
     def _is_gone(self, worker: str) -> bool:
         host, _, rest = worker.partition(":")
         pid, _, _ = rest.partition(":")
-        if host != socket.gethostname() or not pid.isdigit() or worker == self.worker:
+        if host != _host() or not pid.isdigit() or worker == self.worker:
             return False
         if int(pid) == os.getpid():
             return True  # an earlier process with this process's pid, as after a container's restart

@@ -121,7 +121,7 @@ def load(config: DataConfig, root: Path | None = None) -> Parts:
     root = root or Path(os.environ.get("ARCHSEARCH_DATA") or "data")
     try:
         raw = _read(config, root)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # RuntimeError: no such user in ~user
         raise DataError(f"{config.path or config.name} in {root} cannot be read: {error}") from None
     train = check(raw.source, "train", *raw.train)
     test = check(raw.source, "test", *raw.test) if raw.test else None

@@ -96,7 +96,7 @@ class Probe:
         norms = _norms([_present(conv.weight.grad) for conv in self.convs])
         steps = _norms(torch._foreach_sub(self.weights, self.before))
         sizes = _norms(self.before)
-        first, last = (float(self.outputs[i].float().std()) for i in (0, -1))
+        first, last = (float(self.outputs[i].float().std(correction=0)) for i in (0, -1))
         self.outputs, outputs = [], self.outputs
         return Measures(
             grad_ratio=grad_ratio(norms, self.shapes),
@@ -149,7 +149,9 @@ def grad_slope(norms: Sequence[float], shapes: Sequence[tuple[int, ...]]) -> flo
 
 def feature_cosine(features_NF: Tensor) -> float:
     """Mean cosine over all pairs of different images; an image without features looks like any other."""
-    unit_NF = torch.nn.functional.normalize(features_NF, dim=1)
+    if not features_NF.isfinite().all():
+        return 1.0
+    unit_NF = torch.nn.functional.normalize(features_NF.double(), dim=1)
     count = len(unit_NF)
     silent = (unit_NF.abs().sum(1) == 0).sum()
     if count < 2 or silent == count:
@@ -159,12 +161,13 @@ def feature_cosine(features_NF: Tensor) -> float:
 
 
 def stable_rank(features_NF: Tensor) -> float:
-    if not features_NF.isfinite().all():
+    centred_NF = features_NF.double() - features_NF.double().mean(0)
+    scale = centred_NF.abs().max()
+    if not scale.isfinite() or scale == 0:
         return 0.0
-    centred_NF = features_NF - features_NF.mean(0)
+    centred_NF /= scale  # the rank has no scale, and squares of large features overflow
     spectrum = torch.linalg.eigvalsh(centred_NF @ centred_NF.T)
-    largest = float(spectrum[-1])
-    return float(spectrum.sum()) / largest if largest > FLOOR else 0.0
+    return float(spectrum.sum() / spectrum[-1])
 
 
 def dead_share(outputs: Sequence[Tensor]) -> float:

@@ -135,7 +135,7 @@ class Objective:
         chance, convs = 1 / self.data.classes, 2 * architecture.blocks
         attrs: dict[str, Any] = {"cause": cause_of(result.outcome, train_accuracy, chance, start, convs)}
         if start is not None:
-            attrs |= {"grad_ratio": start.grad_ratio, "feature_cosine": start.feature_cosine}
+            attrs |= {"grad_ratio": _short(start.grad_ratio), "feature_cosine": _short(start.feature_cosine)}
         # one attribute for the rest: each is a row to read for everyone who opens the study
         packed = {name: asdict(measures) for name, measures in (("start", start), ("end", end)) if measures}
         return attrs | {"diagnostics": {k: {n: _short(x) for n, x in v.items()} for k, v in packed.items()}}
@@ -173,4 +173,7 @@ def _short(value: float) -> float | None:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    words = ("can't allocate memory", "out of memory", "_STATUS_ALLOC_FAILED")  # of CPU, CUDA, cuBLAS, cuDNN
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)

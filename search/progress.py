@@ -30,7 +30,7 @@ class Progress:
         self.at_start = len(self.seen)
         self.finished: list[FrozenTrial] = []
         self.started = time.monotonic()
-        live = console.is_terminal and not quiet
+        live = console.is_terminal and not console.is_dumb_terminal and not quiet
         self.live = Live(self._screen(), console=console, transient=True) if live else None
 
     def __enter__(self) -> Progress:
@@ -76,7 +76,9 @@ class Progress:
             Text(f"{_minutes(elapsed)}{self._left()}"),
         )
         counts = Text(f"{outcome_counts(self.trials)}; {running} running", style="dim")
-        lines = [Text(trial_line(trial)) for trial in self.finished[-LAST:]]
+        lines = [
+            Text(trial_line(trial), no_wrap=True, overflow="ellipsis") for trial in self.finished[-LAST:]
+        ]
         best = []
         for arm in arms_of(self.trials):
             top = best_of([trial for trial in self.trials if trial.user_attrs.get("arm") == arm])
@@ -93,11 +95,11 @@ def trial_line(trial: FrozenTrial) -> str:
     outcome = attrs.get("outcome", trial.state.name.lower())
     if outcome == "pruned":
         outcome = f"pruned at {attrs.get('epochs')}"
-    seconds = f"{attrs['train_seconds']:6.1f} s" if "train_seconds" in attrs else " " * 8
+    seconds = f"{attrs['train_seconds']:.1f} s" if "train_seconds" in attrs else ""
     replicate = f"  replicate of {attrs['replicate_of']}" if "replicate_of" in attrs else ""
     return (
-        f"#{trial.number:<4} {attrs.get('arm', '?'):<8} {attrs.get('depth', '?'):>3} convs  {widths:<9}"
-        f"{attrs.get('params', 0):>10,} params  val {percent(attrs.get('val_accuracy')):>5} %  "
+        f"#{trial.number:<4}{attrs.get('arm', '?'):<9}{attrs.get('depth', '?'):>3} convs {widths:<10}"
+        f"{attrs.get('params', 0):>9,} params {percent(attrs.get('val_accuracy')):>5} % "
         f"{outcome:<12}{seconds}{replicate}"
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from dataclasses import asdict
 from typing import Any
@@ -104,19 +105,27 @@ def configuration_fingerprint(architecture: Architecture, config: TrainConfig) -
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def check_fit(spec: StudySpec, image_shape: tuple[int, int, int], classes: int) -> None:
-    """Raises SpecError when no network of the space fits the images or the cap on parameters."""
-    smallest = {name: _smallest(domain) for name, domain in dimensions(spec.space).items()}
+def check_fit(spec: StudySpec, image_shape: tuple[int, int, int], classes: int, images: int) -> None:
+    """Raises SpecError when no network of the space fits the `images` training images or the cap."""
+    space = spec.space
+    least = {name: _smallest(domain) for name, domain in dimensions(space).items()}
+    smallest = [
+        least | {"block": block, "norm": norm, "zero_branch": zero}
+        for block, norm, zero in itertools.product(space.block, space.norm, space.zero_branch)
+    ]
     try:
-        architecture = make_architecture(smallest, spec.space, image_shape, classes)
+        architectures = [make_architecture(values, space, image_shape, classes) for values in smallest]
     except ValueError as error:
         raise SpecError(f"no network of [space] fits the images: {error}") from None
-    params = count_params(architecture)
-    if spec.space.max_params is not None and params > spec.space.max_params:
+    params = min(count_params(architecture) for architecture in architectures)
+    if space.max_params is not None and params > space.max_params:
         raise SpecError(
             f"space.max_params must be at least {params:,}, the smallest network of the space, "
-            f"got {spec.space.max_params:,}"
+            f"got {space.max_params:,}"
         )
+    batch = min(spec.train.batch_size, images)
+    if batch == 1 and "batch" in space.norm and architectures[0].map_sizes[-1] == (1, 1):
+        raise SpecError('space.norm = "batch" needs more than one value per channel: raise train.batch_size')
 
 
 def _smallest(domain: Domain) -> Any:

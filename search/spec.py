@@ -75,18 +75,30 @@ class SearchSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ConfirmSettings:
+    """For a confirmation of what a search suggests. No part of the search: it may change in between."""
+
+    depths: tuple[int, ...] = (8, 14, 20, 32, 44)
+    """In convs."""
+    seeds: int = 10
+    margin: float = 1.0
+    """Percentage points that count as a difference."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class StudySpec:
     name: str
     data: DataConfig
     space: Space
     train: TrainSettings
     search: SearchSettings
+    confirm: ConfirmSettings
 
     def canonical(self) -> dict[str, Any]:
-        """Everything that decides a result, as JSON has it. Not the name, and not where the data lies:
-        its fingerprint is compared instead."""
+        """Everything that decides a result, as JSON has it. Not the name, nor where the data lies: its
+        fingerprint is compared instead; nor how the search will be confirmed."""
         values = asdict(self)
-        del values["name"], values["data"]["path"]
+        del values["name"], values["confirm"], values["data"]["path"]
         return json.loads(json.dumps(values))  # type: ignore[no-any-return]
 
     def fingerprint(self) -> str:

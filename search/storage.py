@@ -15,7 +15,7 @@ import optuna
 import sqlalchemy
 from filelock import FileLock
 from optuna.storages import get_storage
-from optuna.study import Study
+from optuna.study import Study, StudyDirection
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
@@ -58,7 +58,7 @@ def open_study(url: str, name: str, spec: StudySpec, data_fingerprint: str, tria
         )
         stored = study.user_attrs
         if "spec" not in stored:
-            if study.get_trials(deepcopy=False):
+            if study.get_trials(deepcopy=False) or study.directions != [StudyDirection.MAXIMIZE]:
                 raise SpecError(f"the study {name!r} was not made by archsearch: choose another with --name")
             study.set_user_attr("versions", versions())
             study.set_user_attr("data_fingerprint", data_fingerprint)
@@ -153,8 +153,9 @@ def _reaching(url: str) -> Iterator[None]:
     shown = shown_url(url)
     try:
         yield
-    except ModuleNotFoundError as error:
-        raise SpecError(f"--storage {shown} needs a driver that is not installed: {error.name}") from None
+    except ImportError as error:
+        missing = error.__cause__ or error
+        raise SpecError(f"--storage {shown} needs a driver that is not installed: {missing}") from None
     except (OSError, SQLAlchemyError, optuna.exceptions.StorageInternalError, sqlite3.Error) as error:
         cause = error.__cause__ if isinstance(error, optuna.exceptions.StorageInternalError) else error
         detail = str(getattr(cause, "orig", None) or cause).strip().splitlines()[0]

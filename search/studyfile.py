@@ -12,7 +12,7 @@ from typing import Any
 from models.architecture import BLOCKS, HEADS, INITS, NORMS, PADDINGS, PRESETS, TRANSITIONS, preset
 from search.datasets import DataConfig
 from search.errors import SpecError
-from search.spec import Domain, Range, SearchSettings, Space, StudySpec, TrainSettings
+from search.spec import ConfirmSettings, Domain, Range, SearchSettings, Space, StudySpec, TrainSettings
 
 STUDIES = Path("studies")
 MAX_FILE_BYTES = 1 << 20
@@ -23,9 +23,14 @@ def find_study(study: str) -> Path:
     path = Path(study)
     if path.suffix != ".toml" and path.name == study:
         path = STUDIES / f"{study}.toml"
-    if not path.is_file():
+    try:
+        found = path.is_file()
+    except OSError:  # a name too long, a folder that may not be read
+        found = False
+    if not found:
         names = ", ".join(sorted(p.stem for p in STUDIES.glob("*.toml"))) or "no study"
-        raise SpecError(f"no study file {path}: {STUDIES}/ has {names}; or give the path of a .toml file")
+        shown = str(path)[:200]
+        raise SpecError(f"no study file {shown}: {STUDIES}/ has {names}; or give the path of a .toml file")
     return path
 
 
@@ -35,7 +40,7 @@ def load_spec(path: Path, *, seed: int | None = None) -> StudySpec:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise SpecError(f"{path} is larger than {MAX_FILE_BYTES >> 20} MiB: not a study file")
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # TOML, UTF-8, numbers of 5,000 digits
         raise SpecError(f"{path} is not valid TOML: {str(error)[:200]}") from None
     except OSError as error:
         raise SpecError(f"{path} cannot be read: {error.strerror}") from None
@@ -150,7 +155,7 @@ def _per_stage(value: Any) -> tuple[tuple[int, ...], ...]:
 
 
 def _parse(tables: dict[str, Any], name: str, seed: int | None) -> StudySpec:
-    known = ["data", "space", "train", "search"]
+    known = ["data", "space", "train", "search", "confirm"]
     for key in tables:
         if key not in known:
             raise SpecError(_unknown(f"[{key}]", key, known).replace("a key", "a table"))
@@ -160,7 +165,8 @@ def _parse(tables: dict[str, Any], name: str, seed: int | None) -> StudySpec:
         search = replace(search, seed=seed)
     if search.sampler == "gp" and search.design == "matched":
         raise SpecError('search.sampler = "gp" needs search.design = "free": it cannot look at one arm alone')
-    return StudySpec(name=name, data=data, space=space, train=train, search=search)
+    confirm = _parse_confirm(_Table(tables, "confirm"))
+    return StudySpec(name=name, data=data, space=space, train=train, search=search, confirm=confirm)
 
 
 def _parse_data(table: _Table) -> DataConfig:
@@ -236,6 +242,17 @@ def _parse_search(table: _Table) -> SearchSettings:
         sampler=table.take("sampler", _one_of("tpe", "random", "gp"), d.sampler),
         pruner=table.take("pruner", _one_of("hyperband", "halving", "median", "none"), d.pruner),
         seed=table.take("seed", _whole(0, 2**31 - 1), d.seed),
+    )
+    table.done()
+    return settings
+
+
+def _parse_confirm(table: _Table) -> ConfirmSettings:
+    d = ConfirmSettings()
+    settings = ConfirmSettings(
+        depths=table.take("depths", _choices(_whole(1, 2000)), d.depths),
+        seeds=table.take("seeds", _whole(1, 1000), d.seeds),
+        margin=table.take("margin", _number(0, 100), d.margin),
     )
     table.done()
     return settings

@@ -98,6 +98,9 @@ def train(
             break
         loss, accuracy = run.averages()
         validation = evaluate(network, data, run.autocast, run.probe)
+        if not math.isfinite(validation[0]):
+            outcome = "diverged"
+            break
         measures = run.probe.measure() if run.probe else None
         run.start = run.start or measures
         history.append(EpochResult(epoch, loss, accuracy, *validation, measures))
@@ -159,9 +162,9 @@ class _Run:
             probe.before_step()
         with probe.watching() if probe else nullcontext():
             self.take_step(images_BCHW, labels_B)
-        if probe and not probe.is_silent():
-            self.start = probe.measure()
         self.loss_at_start = self.losses[0].item()
+        if probe and not probe.is_silent() and math.isfinite(self.loss_at_start):
+            self.start = probe.measure()
 
     def take_step(self, images_BCHW: Tensor, labels_B: Tensor) -> None:
         config = self.config

@@ -6,6 +6,7 @@ that is closed, so no worker outlives the command that started it.
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import signal
@@ -22,7 +23,7 @@ from search.arms import LeadNotDrawn, make_pruner, make_sampler
 from search.claims import BudgetSpent, ClaimLost, ClaimStorage, worker_name
 from search.data import to_device
 from search.datasets import load
-from search.errors import DatabaseError, DataError, DeviceError, SearchError, StudyFailed
+from search.errors import DatabaseError, DataError, DeviceError, SearchError, SpecError, StudyFailed
 from search.objective import Objective
 from search.space import suggested_names
 from search.spec import StudySpec
@@ -64,14 +65,31 @@ class Stop:
             time.sleep(0.05)
 
 
+def heartbeat_settings() -> tuple[float, float]:
+    """Seconds between signs of life, and of silence after which a worker is dead. Raises SpecError."""
+    seconds = []
+    for name, default in (("ARCHSEARCH_HEARTBEAT", "10"), ("ARCHSEARCH_GRACE", "60")):
+        text = os.environ.get(name) or default
+        try:
+            seconds.append(float(text))
+        except ValueError:
+            raise SpecError(f"{name} must be a number of seconds, got {text!r}") from None
+    interval, grace = seconds
+    if not 0 < 2 * interval <= grace < math.inf:
+        raise SpecError(
+            f"ARCHSEARCH_HEARTBEAT must be above 0 and at most half of ARCHSEARCH_GRACE, "
+            f"got {interval:g} and {grace:g}"
+        )
+    return interval, grace
+
+
 class Heart(threading.Thread):
     """Beats for the running trial and takes over the trials of the dead. `lost` is set when this worker's
     own trial was given to another."""
 
     def __init__(self, claims: ClaimStorage, study_id: int) -> None:
         super().__init__(daemon=True)
-        self.interval = float(os.environ.get("ARCHSEARCH_HEARTBEAT", "10"))
-        self.grace = float(os.environ.get("ARCHSEARCH_GRACE", "60"))
+        self.interval, self.grace = heartbeat_settings()
         self.claims, self.study_id = claims, study_id
         self.trial_id: int | None = None
         self.lost = threading.Event()
@@ -87,6 +105,8 @@ class Heart(threading.Thread):
             except ClaimLost:
                 if trial_id == self.trial_id:  # else it was finished in the meantime
                     self.lost.set()
+            except KeyError:
+                return  # the study was deleted; the worker meets that too
             except optuna.exceptions.StorageInternalError as error:
                 print(f"heartbeat: {error.__cause__ or error}", file=sys.stderr)
 
@@ -116,6 +136,10 @@ def work(job: Job, stop: Stop) -> None:
         _loop(study, claims, objective, heart, stop)
     except optuna.exceptions.StorageInternalError as error:
         raise DatabaseError(f"the database failed: {error.__cause__ or error}") from error
+    except KeyError as error:
+        if job.study in optuna.get_all_study_names(study._storage):
+            raise
+        raise DatabaseError(f"the study {job.study!r} was deleted while it ran") from error
     finally:
         heart.end.set()
 

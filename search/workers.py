@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import FrameType
@@ -67,6 +67,12 @@ def stop_on_signals(stop: Stop, at_once: Callable[[], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _exit_now() -> None:
+    if sys.stdout.isatty():
+        os.write(1, b"\x1b[?25h\n")  # the live screen hides the cursor
+    os._exit(130)
+
+
 def work_here(job: Job, stop: Stop, poll: Callable[[], None]) -> int:
     """One worker in this process, `poll` called from a thread meanwhile."""
     end = threading.Event()
@@ -78,7 +84,7 @@ def work_here(job: Job, stop: Stop, poll: Callable[[], None]) -> int:
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     try:
-        with stop_on_signals(stop, at_once=lambda: os._exit(130)):
+        with stop_on_signals(stop, at_once=_exit_now):
             work(job, stop)
     finally:
         end.set()
@@ -93,8 +99,10 @@ class Crew:
     def __init__(self, job: Job, slots: list[Slot], say: Callable[[str], None]) -> None:
         self.job, self.say = job, say
         self.lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.listeners: list[threading.Thread] = []
         self.members = [(slot, self._start(slot, i)) for i, slot in enumerate(slots)]
         self.restarts = 0
+        self.given_up: set[int] = set()
 
     def _start(self, slot: Slot, index: int) -> subprocess.Popen[bytes]:
         env = os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
@@ -113,7 +121,9 @@ class Crew:
         )
         assert process.stdin is not None
         assert process.stdout is not None
-        threading.Thread(target=self._listen, args=(process.stdout, index), daemon=True).start()
+        listener = threading.Thread(target=self._listen, args=(process.stdout, index), daemon=True)
+        listener.start()
+        self.listeners.append(listener)
         try:
             pickle.dump(replace(self.job, device=slot.device), process.stdin)
             process.stdin.flush()
@@ -125,7 +135,7 @@ class Crew:
         for line in output:
             self.lines.put(f"worker {index + 1}: {line.decode(errors='replace').rstrip()}")
 
-    def run(self, stop: Stop, poll: Callable[[], None], reap: Callable[[], object]) -> int:
+    def run(self, stop: Stop, poll: Callable[[], None], reap: Callable[[], Collection[int]]) -> int:
         """Until all have ended; returns the first exit code that is not 0. A killed worker is replaced."""
         code, told = 0, False
         with stop_on_signals(stop, at_once=lambda: self._kill(reap)):
@@ -138,24 +148,28 @@ class Crew:
                     if ended and ended > 0:
                         code = code or ended
                         stop.set()
-                    elif ended and not stop.is_set():
+                    elif ended and not stop.is_set() and i not in self.given_up:
                         self._replace(i, slot, -ended, reap)
                 self._pass_on()
                 poll()
                 if all(process.poll() is not None for _, process in self.members):
-                    return code
+                    break
                 time.sleep(POLL_SECONDS / 5) if stop.is_set() else stop.wait(POLL_SECONDS)
+        for listener in self.listeners:
+            listener.join(timeout=2)
+        self._pass_on()
+        return code
 
-    def _replace(self, index: int, slot: Slot, number: int, reap: Callable[[], object]) -> None:
-        self.members[index][1].wait()
-        reap()
-        if self.restarts < MAX_RESTARTS:
-            self.restarts += 1
-            name = signal.Signals(number).name
-            self.say(
-                f"worker {index + 1} was ended by {name}; its trial is queued again, a new worker starts"
-            )
-            self.members[index] = (slot, self._start(slot, index))
+    def _replace(self, index: int, slot: Slot, number: int, reap: Callable[[], Collection[int]]) -> None:
+        queued = " Its trial is queued again." if reap() else ""
+        ended = f"worker {index + 1} was ended by {signal.Signals(number).name}.{queued}"
+        if self.restarts == MAX_RESTARTS:
+            self.given_up.add(index)
+            self.say(f"{ended} It is not replaced any more: is the memory enough for so many workers?")
+            return
+        self.restarts += 1
+        self.say(f"{ended} A new one starts.")
+        self.members[index] = (slot, self._start(slot, index))
 
     def _pass_on(self) -> None:
         while not self.lines.empty():
@@ -166,9 +180,9 @@ class Crew:
             if process.poll() is None:
                 process.terminate()
 
-    def _kill(self, reap: Callable[[], object]) -> None:
+    def _kill(self, reap: Callable[[], Collection[int]]) -> None:
         for _, process in self.members:
             process.kill()
             process.wait()
         reap()
-        os._exit(130)
+        _exit_now()

@@ -162,6 +162,7 @@ def test_a_worker_taken_for_dead_writes_nothing_over_its_successor(url: str, tin
         lambda: first.beat(trial_id),
         lambda: first.annotate(trial_id, {"depth": 1}),
         lambda: first.release(trial_id),
+        lambda: first.set_trial_intermediate_value(trial_id, 1, 0.1),
         lambda: first.finish(trial_id, TrialState.COMPLETE, 0.1, {"outcome": "complete"}),
     ):
         with pytest.raises(ClaimLost):

@@ -130,6 +130,6 @@ def test_a_trial_lost_before_it_was_described_breaks_nothing() -> None:
 
 def test_a_trial_in_a_line() -> None:
     line = trial_line(made(12, "residual", 0.972, replicate_of=3))
-    expected = "#12 residual 7 convs 16 1,234 params val 97.2 % complete 2.0 s replicate of 3"
+    expected = "#12 residual 7 convs 16 1,234 params 97.2 % complete 2.0 s replicate of 3"
     assert " ".join(line.split()) == expected
     assert "pruned at 15" in trial_line(made(1, "plain", state=TrialState.PRUNED))

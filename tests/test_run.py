@@ -171,7 +171,7 @@ def test_a_killed_worker_is_replaced_and_its_trial_trained_again(command: Comman
     os.kill(int(victim.user_attrs["worker"].split(":")[1]), signal.SIGKILL)
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
-    assert "was ended by SIGKILL; its trial is queued again" in out
+    assert "was ended by SIGKILL. Its trial is queued again. A new one starts." in out
     trials = command.trials()
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 3
     assert trials[victim.number].user_attrs["attempt"] == 2
@@ -223,7 +223,41 @@ def test_a_bug_stops_the_search_with_its_first_traceback(command: Command, worke
     assert len(command.trials()) < 10
 
 
+@pytest.mark.parametrize("seconds", [0.6, 2.5])
+def test_ctrl_c_during_start_up_is_a_line(command: Command, seconds: float) -> None:
+    process = command.start("--trials", "3", "--workers", "2")
+    time.sleep(seconds)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in out + err
+
+
+def test_workers_that_are_killed_again_and_again_are_no_success(command: Command) -> None:
+    """As the system's out-of-memory killer does: the command gives up, says so, and loses nothing."""
+    (command.folder / "sitecustomize.py").write_text(
+        "import os, signal, sys\nif 'search.worker' in sys.orig_argv: os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    command.run("--trials", "1", "--workers", "1")
+    result = command.run("--trials", "4", "--workers", "2", PYTHONPATH=f"{command.folder}:{REPOSITORY}")
+    assert result.returncode == 1, result.stdout
+    assert "It is not replaced any more" in result.stdout
+    assert "error: " in result.stderr
+    assert command.run("--trials", "4").returncode == 0
+    assert len(command.trials()) == 4
+
+
+def test_names_are_printed_as_they_are(command: Command) -> None:
+    result = command.run("--trials", "1", "--workers", "1", "--name", "[red]a[/b] :smile:")
+    assert result.returncode == 0, result.stderr
+    assert "[red]a[/b] :smile:: 1 of 1 trials done" in result.stdout
+    assert "--name '[red]a[/b] :smile:'" in result.stdout
+
+
 MISTAKES = [
+    (["--name", ""], 2, "argument --name: must be 1 to 200 printable characters"),
+    (["--study", "a" * 300], 2, "no study file studies/aaa"),
+    (["--storage", "mssql+pyodbc://me@127.0.0.1/x"], 2, "needs a driver that is not installed"),
     (["--trials", "0"], 2, "argument --trials: must be a whole number from 1 to 1000000, got 0"),
     (["--trials", "many"], 2, "argument --trials: must be a whole number"),
     (["--workers", "0"], 2, "argument --workers: must be a whole number from 1"),
@@ -327,3 +361,18 @@ def test_on_a_terminal_the_screen_is_live_and_whole(command: Command) -> None:
         "worker 2: noise from a library",
         "noise from a library",
     }
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"ARCHSEARCH_HEARTBEAT": "ten"}, "ARCHSEARCH_HEARTBEAT must be a number of seconds, got 'ten'"),
+        ({"ARCHSEARCH_HEARTBEAT": "50"}, "at most half of ARCHSEARCH_GRACE, got 50 and 60"),
+        ({"ARCHSEARCH_GRACE": "-1"}, "must be above 0"),
+    ],
+)
+def test_settings_are_checked_before_anything_starts(
+    command: Command, settings: dict[str, str], message: str
+) -> None:
+    result = command.run("--trials", "2", **settings)
+    assert (result.returncode, message in result.stderr) == (2, True), result.stderr

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def drawn(spec: StudySpec, count: int, seed: int = 0) -> list[optuna.Trial]:
 @pytest.mark.parametrize("name", IMAGES)
 def test_every_draw_is_a_valid_network_of_the_data(name: str) -> None:
     spec = load_spec(Path("studies") / f"{name}.toml")
-    check_fit(spec, IMAGES[name], 10)
+    check_fit(spec, IMAGES[name], 10, 100)
     for trial in drawn(spec, 100):
         values = suggest(trial, spec.space)
         architecture = make_architecture(values, spec.space, IMAGES[name], 10)
@@ -88,10 +89,27 @@ def test_a_space_that_does_not_fit_its_images_is_refused(tiny: StudySpec) -> Non
     with pytest.raises(
         SpecError, match=r"no network of \[space\] fits the images: stage 5 would shrink below 1 pixel"
     ):
-        check_fit(replace(tiny, space=space), (1, 8, 8), 10)
+        check_fit(replace(tiny, space=space), (1, 8, 8), 10, 100)
 
 
 def test_a_cap_below_the_smallest_network_is_refused(tiny: StudySpec) -> None:
     spec = replace(tiny, space=replace(tiny.space, max_params=100))
     with pytest.raises(SpecError, match=r"space\.max_params must be at least [0-9]+, the smallest network"):
-        check_fit(spec, (1, 8, 8), 10)
+        check_fit(spec, (1, 8, 8), 10, 100)
+
+
+def test_the_smallest_network_counts_whatever_the_order_of_choices(tiny: StudySpec) -> None:
+    space = replace(tiny.space, widths=((4,),), norm=("batch", "none"), block=("residual", "plain"))
+    bare = replace(space, norm=("none",), block=("plain",), zero_branch=(False,))
+    with pytest.raises(SpecError) as caught:
+        check_fit(replace(tiny, space=replace(bare, max_params=1)), (1, 8, 8), 10, 100)
+    least = int(re.findall(r"at least ([0-9,]+)", str(caught.value))[0].replace(",", ""))
+    check_fit(replace(tiny, space=replace(space, max_params=least)), (1, 8, 8), 10, 100)
+
+
+def test_batch_norm_over_a_single_value_is_refused_before_any_trial(tiny: StudySpec) -> None:
+    space = replace(tiny.space, widths=((4,),) * 4, transition="pool")
+    spec = replace(tiny, space=space, train=replace(tiny.train, batch_size=1))
+    with pytest.raises(SpecError, match=r"space\.norm = .batch. needs more than one value per channel"):
+        check_fit(spec, (1, 8, 8), 10, 100)
+    check_fit(replace(spec, train=tiny.train), (1, 8, 8), 10, 100)

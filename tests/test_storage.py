@@ -59,6 +59,14 @@ def test_a_study_of_someone_else_is_left_alone(url: str, tiny: StudySpec) -> Non
     theirs._storage._backend.engine.dispose()  # type: ignore[attr-defined]
 
 
+def test_an_empty_study_that_minimizes_is_someone_elses(url: str, tiny: StudySpec) -> None:
+    open_study(url, "s", tiny, "abc", 5)
+    theirs = optuna.create_study(storage=url, study_name="theirs", direction="minimize")
+    with pytest.raises(SpecError, match="was not made by archsearch"):
+        open_study(url, "theirs", tiny, "abc", 5)
+    theirs._storage._backend.engine.dispose()  # type: ignore[attr-defined]
+
+
 def test_options_come_before_the_environment_and_that_before_the_default(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

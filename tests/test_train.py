@@ -131,6 +131,20 @@ def test_a_run_that_diverges_is_stopped_at_once(
     assert len(result.epochs) < 50
 
 
+def test_a_last_step_that_ruins_the_weights_is_a_divergence(digits: TrainingData) -> None:
+    """Its loss was taken before it: only validation shows it."""
+    config = dataclasses.replace(CONFIG, epochs=1, batch_size=4000, lr=1e38, warmup=0.0)
+    _, result = run(small(), digits, config)
+    assert (result.outcome, result.epochs) == ("diverged", ())
+
+
+def test_activations_that_overflow_diverge_and_raise_nothing(digits: TrainingData) -> None:
+    architecture = small("preact", stages=(Stage(width=4, blocks=150),), init="he")
+    _, result = run(architecture, digits, dataclasses.replace(CONFIG, epochs=1))
+    assert result.outcome in ("diverged", "complete")
+    assert result.loss_at_start > 1e6 or not math.isfinite(result.loss_at_start)
+
+
 def test_a_loss_that_is_high_from_the_start_is_no_divergence(digits: TrainingData) -> None:
     """Residual + He without normalization starts with a loss far above ln 10: that is a start, not an end."""
     stages = (Stage(width=16, blocks=5), Stage(width=16, blocks=4))
