@@ -5,13 +5,11 @@ from __future__ import annotations
 import argparse
 import io
 import math
-import os
 import shlex
 import signal
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.errors import DatabaseError, SearchError, StudyFailed
@@ -148,12 +146,12 @@ def _search(options: argparse.Namespace, spec: StudySpec, url: str, console: Con
             check_failures(study, before)
     if not code and stop.signal is None and claims.unfinished(study._study_id):
         raise SearchError("all workers were killed; the study keeps what was done, run it again to go on")
-    _tell(options, console, study, url, stop, time.monotonic() - started if left else None)
+    _tell(options, console, study, stop, time.monotonic() - started if left else None)
     return 130 if stop.signal == signal.SIGINT else code
 
 
 def _tell(
-    options: argparse.Namespace, console: Console, study: Study, url: str, stop: Stop, seconds: float | None
+    options: argparse.Namespace, console: Console, study: Study, stop: Stop, seconds: float | None
 ) -> None:
     """The summary, and what to do next."""
     from rich.text import Text
@@ -176,9 +174,7 @@ def _tell(
         again = shlex.join([*_words(options, options.trials), *storage])
         say(f"stopped; nothing is lost. To continue: python -m search.run {again}")
         return
-    beside = Path(sys.executable).with_name("optuna-dashboard")
-    program = os.path.relpath(beside) if beside.exists() else "optuna-dashboard"
-    say(f"look at it:  {shlex.join([program, shown_url(url)])}")
+    say(f"look at it:  {shlex.join(['python', '-m', 'search.dashboard', '--open', *storage])}")
     again = shlex.join([*_words(options, max(2 * done, options.trials)), *storage])
     say(f"go on:       python -m search.run {again}")
 

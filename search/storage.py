@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sqlite3
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -14,7 +15,7 @@ from typing import Any
 import optuna
 import sqlalchemy
 from filelock import FileLock
-from optuna.storages import get_storage
+from optuna.storages import BaseStorage, RDBStorage, get_storage
 from optuna.study import Study, StudyDirection
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
@@ -76,6 +77,40 @@ def join_study(url: str, name: str, worker: str, budget: int) -> tuple[Study, Cl
     with _reaching(url):
         claims = _connect(url, worker, budget)
         return optuna.load_study(study_name=name, storage=get_storage(claims)), claims
+
+
+def watch(url: str, writes: bool) -> BaseStorage:
+    """For looking on: waits for no lock, makes nothing, reads a finished trial once. Raises DatabaseError.
+
+    Without `writes`, SQLite and PostgreSQL refuse them too.
+    """
+    parsed, engine_kwargs = make_url(url), dict[str, Any](pool_pre_ping=True)
+    backend = parsed.get_backend_name()
+    if backend == "sqlite":
+        path = Path(parsed.database or "")
+        if not path.is_file():
+            raise DatabaseError(f"there is no {path} yet: `python -m search.run` makes it")
+
+        def connect() -> sqlite3.Connection:
+            # "rw", never "rwc": a file taken away meanwhile is not made anew. Nor "ro": whoever closes a
+            # database last has to write its log back into the file
+            file = f"{path.absolute().as_uri()}?mode=rw"
+            connection = sqlite3.connect(file, uri=True, timeout=BUSY_SECONDS, check_same_thread=False)
+            connection.execute(f"PRAGMA query_only={not writes}")
+            return connection
+
+        engine_kwargs["creator"] = connect
+    elif backend == "postgresql" and not writes:
+        engine_kwargs["execution_options"] = {"postgresql_readonly": True}
+    with _reaching(url):
+        engine = sqlalchemy.create_engine(url, **engine_kwargs)
+        made = sqlalchemy.inspect(engine).has_table("trials")
+        engine.dispose()
+        if not made:
+            raise DatabaseError(f"{shown_url(url)} holds no study yet: `python -m search.run` makes one")
+        storage = RDBStorage(url, engine_kwargs, skip_table_creation=True)
+    weakref.finalize(storage, storage.engine.dispose)
+    return get_storage(storage)
 
 
 def claims_of(study: Study) -> ClaimStorage:

@@ -68,6 +68,9 @@ def test_models_know_no_study(path: Path) -> None:
         ("report", {"torch"}),
         ("progress", {"torch"}),
         ("run", {"torch"}),
+        ("statistics", {"torch", "optuna"}),
+        ("dashboard", {"torch"}),
+        ("guard", {"torch", "optuna"}),
     ],
 )
 def test_what_importing_a_module_must_not_bring_in(module: str, forbidden: set[str]) -> None:
