@@ -144,7 +144,8 @@ def _search(options: argparse.Namespace, spec: StudySpec, url: str, console: Con
                 code = crew.run(stop, progress.update, lambda: claims.reap(study._study_id, math.inf))
         if code == StudyFailed.exit_code:
             check_failures(study, before)
-    if not code and stop.signal is None and claims.unfinished(study._study_id):
+    finished = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
+    if not code and stop.signal is None and (finished < options.trials or claims.unfinished(study._study_id)):
         raise SearchError("all workers were killed; the study keeps what was done, run it again to go on")
     _tell(options, console, study, stop, time.monotonic() - started if left else None)
     return 130 if stop.signal == signal.SIGINT else code
