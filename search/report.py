@@ -1,17 +1,23 @@
-"""What a study says: tables for a terminal. Reads trials only; knows no torch and no network."""
+"""What a study says, in a terminal, as JSON or as a page: `python -m search.report`. Reads trials only."""
 
 from __future__ import annotations
 
+import argparse
+import os
 import statistics
+import sys
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from models.architecture import BLOCKS, Architecture
+from search.errors import SearchError, SpecError
 
 BANDS = (8, 14, 20, 32, 44, 56, 110)
 """Upper ends of the depth bands, in convs."""
@@ -159,3 +165,76 @@ def summary(trials: Sequence[FrozenTrial]) -> RenderableType:
         )
     )
     return Group(*parts)
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m search.report",
+        description="Say which arms beat plain stacks, at what depth and by how much. Changes nothing.",
+        epilog="exit codes: 0 done, 2 no such study or bad option, 75 database out of reach",
+    )
+    parser.add_argument("--study", default="digits", help="a name in studies/ or a .toml file (%(default)s)")
+    parser.add_argument("--storage", metavar="URL", help="else $OPTUNA_STORAGE, else studies/search.db")
+    parser.add_argument("--name", help="of the study in the database (the study file's)")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page that needs no network")
+    parser.add_argument("--json", action="store_true", help="print the evidence as JSON and nothing else")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = parse(argv)
+    try:
+        report(options, Console() if sys.stdout.isatty() else Console(width=140))
+    except SearchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:  # as of `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def report(options: argparse.Namespace, console: Console) -> None:
+    # late: these read the bands and scores above
+    from search.evidence import gather
+    from search.grids import beat_grid, cause_grid, failure_grid, ledger_grid
+    from search.storage import storage_url, watch
+
+    name = options.name or Path(options.study).stem
+    url = storage_url(options.storage)
+    trials = _trials(watch(url, writes=False), name)
+    evidence = gather(trials)
+    if options.html:
+        from search.page import page
+
+        try:
+            options.html.write_text(page(name, evidence, trials), encoding="utf-8")
+        except OSError as error:
+            raise SpecError(f"--html {options.html} cannot be written: {error.strerror}") from None
+    if options.json:
+        print(evidence.to_json())
+        return
+    console.print(summary(trials))
+    for grid in (beat_grid(evidence), cause_grid(evidence), failure_grid(evidence), ledger_grid(evidence)):
+        if grid.rows:
+            table = Table(title=grid.title)
+            for i, column in enumerate(grid.columns):
+                table.add_column(column, justify="left" if i < grid.words else "right")
+            for row in grid.rows:
+                table.add_row(*row)
+            console.print(table)
+    console.print(Text(evidence.sentence, style="bold"))
+
+
+def _trials(storage: BaseStorage, name: str) -> list[FrozenTrial]:
+    try:
+        study_id = storage.get_study_id_from_name(name)
+    except KeyError:
+        names = ", ".join(sorted(study.study_name for study in storage.get_all_studies())) or "none"
+        raise SpecError(
+            f"no study {name!r} in the database, which has: {names}; choose with --name"
+        ) from None
+    return storage.get_all_trials(study_id, deepcopy=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

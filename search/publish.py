@@ -1,0 +1,153 @@
+"""Note and figures on the study's own page of the dashboard, kept up to date while a search runs."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+
+from search.claims import models
+from search.evidence import Evidence, gather
+from search.grids import beat_grid, cause_grid, failure_grid, ledger_grid, markdown
+from search.storage import claims_of
+
+SECONDS = 15.0
+"""Least time between two publications."""
+TRIALS, SHARE = 3, 0.02
+"""Least number of newly finished trials between them, and the same as a share of all."""
+IDLE = 20
+"""Times that a publication took, left free after it: no more than a twentieth of a core goes into them."""
+MARK = "*Written by the search and renewed; what stands below this line is yours and stays.*"
+
+HOW_TO_READ = """\
+Every draw is trained as each arm, from the same initial weights and on the same batches: a *pair* differs
+in the shortcut alone. Means and intervals are over pairs of which both were trained to the end, in percentage
+points. **beats**: the 95 % interval lies above one point and p (sign flips, Holm over depths) is below 0.05;
+**equal**: it lies within a point; **undecided**: all else. A run that diverged counts as chance.
+
+*Exploratory*: the search chose these trials and pruned the slow ones, so that pairs which ended are kinder to
+plain stacks than all pairs are. One cut short is compared at the last epoch of both and enters no verdict.
+The best of many runs is a lucky one, and no test image was looked at. It suggests and does not prove."""
+
+
+class _Draft:
+    """Takes the rows that optuna-dashboard writes one by one, so that they can be written at once."""
+
+    def __init__(self, study: Study) -> None:
+        self._storage, self._study_id = study._storage, study._study_id
+        self.stored: dict[str, Any] = study._storage.get_study_system_attrs(self._study_id)
+        self.rows: dict[str, Any] = {}
+        self.study = Study(study_name=study.study_name, storage=self)  # type: ignore[arg-type]
+
+    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
+        return self.stored | self.rows
+
+    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
+        self.rows[key] = value
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+    def changed(self) -> dict[str, Any]:
+        return {key: value for key, value in sorted(self.rows.items()) if self.stored.get(key) != value}
+
+
+def publish(study: Study) -> None:
+    """One transaction: whoever looks meanwhile sees the old page or the new one, never half a figure."""
+    from optuna_dashboard import get_note, save_note, save_plotly_graph_object  # type: ignore[import-untyped]
+
+    from search.figures import figures
+
+    trials = study.get_trials(deepcopy=False)
+    evidence = gather(trials)
+    draft = _Draft(study)
+    before = get_note(draft.study)
+    body = note(evidence, before)
+    if body != before:
+        save_note(draft.study, body)
+    for name, figure in figures(evidence, trials).items():
+        save_plotly_graph_object(draft.study, figure, graph_object_id=name)
+    _write(study, draft.changed())
+
+
+def note(evidence: Evidence, before: str = "") -> str:
+    """Markdown; of the note before, what stands below the mark is kept, or all where there is no mark."""
+    grids = (beat_grid(evidence), cause_grid(evidence), failure_grid(evidence), ledger_grid(evidence))
+    parts = [f"**{evidence.sentence}**", *(markdown(grid) for grid in grids if grid.rows)]
+    if evidence.plain_turns_down_at is not None:
+        parts.append(
+            f"Plain stacks turn down from {evidence.plain_turns_down_at} convs on (training accuracy)."
+        )
+    if evidence.noise is not None:
+        parts.append(f"Seeds alone: standard deviation {evidence.noise.sd:.2f} points.")
+    theirs = before.partition(MARK)[2] if MARK in before else f"\n\n{before}" if before else ""
+    return "\n\n".join([*parts, HOW_TO_READ, MARK]) + theirs
+
+
+def _write(study: Study, rows: dict[str, Any]) -> None:
+    model, study_id = models.StudySystemAttributeModel, study._study_id
+    with claims_of(study)._transaction() as session:
+        present = {row.key: row for row in model.where_study_id(study_id, session)}
+        for key, value in rows.items():
+            if key in present:
+                present[key].value_json = json.dumps(value)
+            else:
+                session.add(model(study_id=study_id, key=key, value_json=json.dumps(value)))
+
+
+class Publisher:
+    """Publishes now and then from a thread of its own, and a last time when a search ends well.
+
+    A failure, as of the database, is told of once: the search goes on, and so does this.
+    """
+
+    def __init__(self, study: Study, say: Callable[[str], None]) -> None:
+        self.study, self.say = study, say
+        self.published = self._finished(study.get_trials(deepcopy=False))
+        self.told = False
+        self.pause = SECONDS
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self._work, name="publisher", daemon=True)
+
+    def __enter__(self) -> Publisher:
+        self.thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.over.set()
+        if kind is None:
+            self.thread.join()
+            self._publish(least=1)
+
+    def _work(self) -> None:
+        while not self.over.wait(self.pause):
+            self._publish(TRIALS)
+
+    def _publish(self, least: int) -> None:
+        started = time.monotonic()
+        try:
+            finished = self._finished(self.study.get_trials(deepcopy=False))
+            share = SHARE * finished if least > 1 else 0
+            if finished - self.published >= max(least, share):
+                publish(self.study)
+                self.published = finished
+        except Exception as error:  # of the database, most likely; no figure is worth a search
+            if not self.told:
+                self.told = True
+                reason = str(error.__cause__ or error).strip().splitlines()
+                self.say(
+                    f"the dashboard's figures could not be written: {reason[0] if reason else 'no reason'}"
+                )
+        self.pause = max(SECONDS, IDLE * (time.monotonic() - started))
+
+    @staticmethod
+    def _finished(trials: Sequence[FrozenTrial]) -> int:
+        return sum(trial.state.is_finished() for trial in trials)
