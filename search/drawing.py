@@ -28,7 +28,6 @@ LINE = 17
 """Pixels of a title's line."""
 ROWS = 60
 """Of a table; deeper ones are left out, since it would not be read."""
-NOTHING = "nothing finished yet"
 DEPTHS = (2, 4, 8, 14, 20, 32, 44, 56, 110, 200, 400)
 
 
@@ -95,7 +94,7 @@ def set_depth_axis(figure: go.Figure, trials: Sequence[FrozenTrial], panel: int)
     )  # fmt: skip
 
 
-def empty(figure: go.Figure, text: str = NOTHING) -> go.Figure:
+def empty(figure: go.Figure, text: str = "nothing finished yet") -> go.Figure:
     figure.add_annotation(
         text=text,
         x=0.5,

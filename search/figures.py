@@ -15,7 +15,6 @@ from optuna.trial import FrozenTrial
 from search.drawing import (
     ARM_COLORS,
     CAUSE_COLORS,
-    NOTHING,
     SYMBOLS,
     at_panel,
     empty,
@@ -33,10 +32,8 @@ from search.grids import CAUSES, beat_grid, ledger_grid
 from search.report import arms_of, final_score, groups_of, ran_to_the_end
 from search.sentence import NAMES
 
-DOTS = 900
-"""Runs drawn in a figure."""
-PAIRS = 300
-"""Pairs drawn of an arm."""
+DOTS, PAIRS = 900, 300
+"""Runs drawn in a figure, pairs drawn of an arm."""
 ACCURACY = {"range": [0, 103]}
 TABLES = ("archsearch-2-beats", "archsearch-7-fairness")
 
@@ -188,7 +185,7 @@ def gradients(trials: Sequence[FrozenTrial]) -> go.Figure:
     for panel, label in ((1, "log10 of gradient ratio"), (2, "mean cosine")):
         set_depth_axis(figure, known, panel)
         set_axis(figure, "yaxis", panel, label)
-    return figure if known else empty(figure, "no gradient measures" if trials else NOTHING)
+    return figure if known else empty(figure, "nothing measured yet")
 
 
 def _key(name: str, color: str, symbol: str) -> go.Scatter:
