@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -73,6 +75,16 @@ class Network(nn.Module):
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
         return self.head(self.features(images_NCHW))  # type: ignore[no-any-return]
+
+
+def weights_fingerprint(network: Network) -> str:
+    """16 hex digits of the weights and biases of convs and classifier: those that every arm has."""
+    digest = hashlib.sha256()
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            for parameter in module.parameters():
+                digest.update(parameter.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def build(architecture: Architecture, seed: int) -> Network:

@@ -56,6 +56,11 @@ def training_seed(spec: StudySpec, trial: FrozenTrial) -> int:
     return _seed(spec.search.seed, 1, place.group) if place else _seed(spec.search.seed, 2, trial.number)
 
 
+def confirmation_seed(study_seed: int, replicate: int) -> int:
+    """Of weights, batch order and split of one replicate; a search draws none of these."""
+    return _seed(study_seed, 3, replicate)
+
+
 def _seed(*entropy: int) -> int:
     return int(np.random.SeedSequence(entropy).generate_state(1)[0] >> 1)
 

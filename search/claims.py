@@ -174,10 +174,11 @@ class ClaimStorage(RDBStorage):
         """Parameters and attributes stay; what an attempt reported goes, and the pruner's notes on it."""
         trial.state = TrialState.WAITING
         session.query(models.TrialIntermediateValueModel).filter_by(trial_id=trial.trial_id).delete()
-        session.query(models.TrialSystemAttributeModel).filter(
-            models.TrialSystemAttributeModel.trial_id == trial.trial_id,
-            models.TrialSystemAttributeModel.key.startswith("completed_rung_"),
-        ).delete(synchronize_session=False)
+        attrs = models.TrialSystemAttributeModel
+        of_the_attempt = attrs.key.startswith("completed_rung_") | attrs.key.startswith("artifacts:")
+        session.query(attrs).filter(attrs.trial_id == trial.trial_id, of_the_attempt).delete(
+            synchronize_session=False
+        )
 
     def beat(self, trial_id: int) -> None:
         """Tells the others that this worker lives. Raises ClaimLost."""
@@ -226,6 +227,27 @@ class ClaimStorage(RDBStorage):
         except PermissionError:
             return False
         return False
+
+    def fill(self, study_id: int, templates: Sequence[FrozenTrial]) -> None:
+        """Adds the templates that the study lacks, told by their place: all of them or none. Whoever else
+        fills the study waits meanwhile, and then adds nothing.
+        """
+        with self._transaction() as session:
+            models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
+            present = session.query(models.TrialModel).filter_by(study_id=study_id).count()
+            for template in templates[present:]:
+                self._get_prepared_new_trial(study_id, template, session)
+
+    def count_up(self, study_id: int, key: str) -> None:
+        """Adds one to a number among the study's user attributes."""
+        with self._transaction() as session:
+            models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
+            model = models.StudyUserAttributeModel
+            row = session.query(model).filter_by(study_id=study_id, key=key).one_or_none()
+            if row is None:
+                session.add(model(study_id=study_id, key=key, value_json="1"))
+            else:
+                row.value_json = str(json.loads(row.value_json) + 1)
 
     def unfinished(self, study_id: int) -> int:
         """How many trials run or wait."""

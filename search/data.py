@@ -54,9 +54,9 @@ def to_device(train: Images, val: Images, classes: int, device: torch.device) ->
     )
 
 
-def steps_per_epoch(data: TrainingData, batch_size: int) -> int:
-    """Whole batches; a part smaller than one batch is one step."""
-    return max(1, len(data.train_NHWC) // batch_size)
+def steps_per_epoch(images: int, batch_size: int) -> int:
+    """Whole batches; fewer images than one batch are one step."""
+    return max(1, images // batch_size)
 
 
 def batches(
@@ -70,7 +70,7 @@ def batches(
     order_N = torch.randperm(count, generator=generator).to(device)
     shift_N2 = torch.randint(0, 2 * crop + 1, (count, 2), generator=generator).to(device)
     flip_N = (torch.rand(count, generator=generator) < (0.5 if flip else 0.0)).to(device)
-    for step in range(steps_per_epoch(data, batch_size)):
+    for step in range(steps_per_epoch(count, batch_size)):
         picked = slice(step * batch_size, (step + 1) * batch_size)
         index_B = order_N[picked]
         images_BHWC = data.normalize(data.train_NHWC[index_B])

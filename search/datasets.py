@@ -12,6 +12,7 @@ import numpy as np
 
 from search import downloads, imagefiles
 from search.errors import DataError, SpecError
+from search.splits import limited, split
 
 NAMES = ("digits", *downloads.CLASSES, "npz", "folder")
 LARGEST_SIDE, MOST_CHANNELS = 1024, 4
@@ -116,8 +117,28 @@ class _Raw(NamedTuple):
     class_names: Sequence[str] | None
 
 
-def load(config: DataConfig, root: Path | None = None) -> Parts:
-    """Reads, checks and splits; `root`, the data folder, is $ARCHSEARCH_DATA or ./data if None. DataError."""
+@dataclass(frozen=True)
+class Whole:
+    """A data set, checked and not yet split; `test` is None where it brings no test part of its own."""
+
+    train: Images
+    test: Images | None
+    class_names: tuple[str, ...]
+
+    def split(self, config: DataConfig) -> Parts:
+        """By config's limit, fractions and seed. Raises DataError when the limit leaves a class too few."""
+        train, test = self.train, self.test
+        if test is None:
+            rest, tested = split(train.labels_N, config.test_fraction, config.seed, keep=2)
+            train, test = train.at(rest), train.at(tested)
+        if config.limit is not None and config.limit < len(train.labels_N):
+            train = train.at(limited(train.labels_N, config.limit, config.seed, self.class_names))
+        trained, validated = split(train.labels_N, config.val_fraction, config.seed)
+        return Parts(train.at(trained), train.at(validated), test, self.class_names)
+
+
+def read(config: DataConfig, root: Path | None = None) -> Whole:
+    """Reads and checks; `root`, the data folder, is $ARCHSEARCH_DATA or ./data if None. Raises DataError."""
     root = root or Path(os.environ.get("ARCHSEARCH_DATA") or "data")
     try:
         raw = _read(config, root)
@@ -125,14 +146,12 @@ def load(config: DataConfig, root: Path | None = None) -> Parts:
         raise DataError(f"{config.path or config.name} in {root} cannot be read: {error}") from None
     train = check(raw.source, "train", *raw.train)
     test = check(raw.source, "test", *raw.test) if raw.test else None
-    class_names = _check_classes(raw, train, test)
-    if test is None:
-        rest, tested = split(train.labels_N, config.test_fraction, config.seed, keep=2)
-        train, test = train.at(rest), train.at(tested)
-    if config.limit is not None and config.limit < len(train.labels_N):
-        train = train.at(_limited(train.labels_N, config, class_names))
-    trained, validated = split(train.labels_N, config.val_fraction, config.seed)
-    return Parts(train.at(trained), train.at(validated), test, class_names)
+    return Whole(train, test, _check_classes(raw, train, test))
+
+
+def load(config: DataConfig, root: Path | None = None) -> Parts:
+    """What `read` finds, split. Raises DataError."""
+    return read(config, root).split(config)
 
 
 def _read(config: DataConfig, root: Path) -> _Raw:
@@ -153,34 +172,6 @@ def _read_digits() -> _Raw:
     digits = load_digits()
     pixels_NHW = digits.images.astype(np.uint8)  # whole numbers from 0 to 16
     return _Raw("digits", (pixels_NHW, digits.target), None, tuple(str(name) for name in digits.target_names))
-
-
-def split(labels_N: np.ndarray, fraction: float, seed: int, keep: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Indices that stay and indices set aside: of each class the rounded fraction, 1 to n - `keep` images."""
-    count_K = np.bincount(labels_N)
-    aside = _draw(labels_N, np.clip(np.rint(fraction * count_K).astype(int), 1, count_K - keep), seed)
-    return np.setdiff1d(np.arange(len(labels_N)), aside), aside
-
-
-def _limited(labels_N: np.ndarray, config: DataConfig, class_names: tuple[str, ...]) -> np.ndarray:
-    """Indices of exactly `limit` images; each class keeps its share to within one image."""
-    limit, count_K = config.limit or 0, np.bincount(labels_N)
-    take_K, remainder_K = np.divmod(limit * count_K, len(labels_N))
-    take_K[np.argsort(-remainder_K, kind="stable")[: limit - take_K.sum()]] += 1
-    if take_K.min() < 2:
-        worst = int(take_K.argmin())
-        enough = math.ceil(2 * len(labels_N) / count_K.min())
-        raise DataError(
-            f"data.limit = {limit} must leave 2 images of each class of {config.name}, "
-            f"found {take_K[worst]} of {class_names[worst]!r}; a limit of {enough} or more does"
-        )
-    return _draw(labels_N, take_K, config.seed)
-
-
-def _draw(labels_N: np.ndarray, take_K: np.ndarray, seed: int) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    drawn = [rng.permutation(np.flatnonzero(labels_N == label))[:take] for label, take in enumerate(take_K)]
-    return np.sort(np.concatenate(drawn))
 
 
 def _require(ok: bool, message: str) -> None:

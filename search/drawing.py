@@ -13,13 +13,6 @@ from optuna.trial import FrozenTrial
 from search.grids import Grid
 
 Item = TypeVar("Item")
-ARM_COLORS = {"plain": "#D55E00", "residual": "#0072B2", "preact": "#009E73"}
-CAUSE_COLORS = {
-    "fine": "#999999", "slow": "#F0E442", "vanished": "#56B4E9", "exploded": "#E69F00",
-    "collapsed": "#CC79A7", "diverged": "#000000", "unknown": "#DDDDDD",
-}  # fmt: skip
-"""Both from Okabe & Ito's palette, which colour-blind people can tell apart; no colour is in both."""
-SYMBOLS = {"plain": "circle", "residual": "square", "preact": "diamond"}
 HEIGHT = 450
 """Pixels, of the dashboard's panels."""
 WRAP = 96

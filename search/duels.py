@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial, TrialState
 
-from search.report import TIE, arms_of, depth_band, final_score, groups_of, ran_to_the_end
+from search.scores import TIE, arms_of, depth_band, final_score, groups_of, ran_to_the_end
 from search.statistics import Comparison, compare_family
 
 DEEP = 21

@@ -1,17 +1,16 @@
-"""What a study has to say about its arms, as one value: schema of `python -m search.report --json`.
+"""What a search has to say about its arms, as one value; `python -m search.report --json` prints it.
 
 Accuracies are in %, differences in points, depths in convs. All of it is exploratory: a search chooses and
-prunes its trials. A change of the schema raises VERSION.
+prunes its trials.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial
 
@@ -28,10 +27,9 @@ from search.ledger import (
     noise_of,
     unequal_columns,
 )
-from search.report import arms_of, final_score, ran_to_the_end
+from search.scores import arms_of, final_score, ran_to_the_end
 from search.sentence import sentence
 
-VERSION = 1
 DOWN = 5.0
 """Points of median training accuracy below the best depth that count as turned down."""
 ENOUGH = 3
@@ -65,7 +63,6 @@ class Level:
 
 @dataclass(frozen=True)
 class Evidence:
-    version: int
     sentence: str
     exploratory: bool
     finished: int
@@ -83,9 +80,6 @@ class Evidence:
     unequal: tuple[str, ...]
     """Columns of the ledger in which arms differ by more than 5 %."""
 
-    def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=1, allow_nan=False)
-
 
 def gather(trials: Sequence[FrozenTrial]) -> Evidence:
     known = described(trials)
@@ -95,7 +89,6 @@ def gather(trials: Sequence[FrozenTrial]) -> Evidence:
     ledger = tuple(account_of(arm, members) for arm, members in by_arm.items())
     classes = classes_of(known)
     return Evidence(
-        version=VERSION,
         sentence=sentence(arms, duels),
         exploratory=True,
         finished=sum(trial.state.is_finished() for trial in trials),

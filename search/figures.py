@@ -13,9 +13,6 @@ import plotly.graph_objects as go  # type: ignore[import-untyped]
 from optuna.trial import FrozenTrial
 
 from search.drawing import (
-    ARM_COLORS,
-    CAUSE_COLORS,
-    SYMBOLS,
     at_panel,
     empty,
     on_panel,
@@ -29,13 +26,14 @@ from search.drawing import (
 from search.duels import DEEP, at_common_epoch, described
 from search.evidence import Evidence, Level
 from search.grids import CAUSES, beat_grid, ledger_grid
-from search.report import arms_of, final_score, groups_of, ran_to_the_end
+from search.palette import ARM_COLORS, CAUSE_COLORS, SYMBOLS
+from search.scores import arms_of, final_score, groups_of, ran_to_the_end
 from search.sentence import NAMES
+from search.verdicts import Verdicts
 
 DOTS, PAIRS = 900, 300
 """Runs drawn in a figure, pairs drawn of an arm."""
 ACCURACY = {"range": [0, 103]}
-TABLES = ("archsearch-2-beats", "archsearch-7-fairness")
 
 
 def figures(evidence: Evidence, trials: Sequence[FrozenTrial]) -> dict[str, go.Figure]:
@@ -253,6 +251,6 @@ def budget(evidence: Evidence) -> go.Figure:
     return figure if evidence.budgets else empty(figure)
 
 
-def fairness(evidence: Evidence) -> go.Figure:
+def fairness(evidence: Evidence | Verdicts) -> go.Figure:
     grid = ledger_grid(evidence)
     return table(grid, marked=[column for column in grid.columns if column.endswith("(unequal)")])

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rich.table import Table
+
 from search.evidence import Evidence
 from search.sentence import NAMES, points, span
 from search.statistics import MANY
+from search.verdicts import Verdicts
 
 COLUMNS = {
     "trials": "trials",
@@ -27,6 +30,19 @@ class Grid:
     rows: tuple[tuple[str, ...], ...]
     words: int = 1
     """Columns of words at the left; numbers follow."""
+
+    def terminal(self) -> Table:
+        table = Table(title=self.title)
+        for i, column in enumerate(self.columns):
+            table.add_column(column, justify="left" if i < self.words else "right")
+        for row in self.rows:
+            table.add_row(*row)
+        return table
+
+    def markdown(self) -> str:
+        rule = ["---" if i < self.words else "---:" for i in range(len(self.columns))]
+        lines = [_line(self.columns), _line(rule), *(_line(row) for row in self.rows)]
+        return "\n".join([f"**{self.title}**", "", *lines])
 
 
 def beat_grid(evidence: Evidence) -> Grid:
@@ -64,7 +80,7 @@ def _many(pairs: int) -> str:
     return "> 1,000" if pairs > MANY else f"~{pairs}"
 
 
-def ledger_grid(evidence: Evidence) -> Grid:
+def ledger_grid(evidence: Evidence | Verdicts) -> Grid:
     """What each arm was given; a column where arms differ by more than 5 % is marked."""
     columns = tuple(name + (" (unequal)" if key in evidence.unequal else "") for key, name in COLUMNS.items())
     rows = tuple(
@@ -105,12 +121,6 @@ def failure_grid(evidence: Evidence) -> Grid:
     )
     columns = ("arm", "did not learn, of runs to the end", "p against plain (Fisher)", "all trials")
     return Grid("Failures", columns, rows)
-
-
-def markdown(grid: Grid) -> str:
-    rule = ["---" if i < grid.words else "---:" for i in range(len(grid.columns))]
-    lines = [_line(grid.columns), _line(rule), *(_line(row) for row in grid.rows)]
-    return "\n".join([f"**{grid.title}**", "", *lines])
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -14,8 +14,8 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from search.report import final_score, ran_to_the_end
 from search.runs import expected_best, failure_table, noise_floor
+from search.scores import final_score, ran_to_the_end
 
 UNEQUAL = 0.05
 """Share by which what arms were given may differ."""

@@ -1,16 +1,12 @@
-"""Evidence as one HTML file that needs no network."""
+"""Findings as one HTML file that needs no network."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
 
-from optuna.trial import FrozenTrial
-
-from search.evidence import Evidence
-from search.figures import TABLES, figures
-from search.grids import Grid, beat_grid, cause_grid, failure_grid, ledger_grid
-from search.publish import HOW_TO_READ
+from search.findings import Findings, Part
+from search.grids import Grid
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1320px; margin: auto; padding: 1em }
@@ -23,36 +19,45 @@ caption { text-align: left; font-weight: 600; padding: .3em 0 }
 th, td { padding: .3em .8em; text-align: right; border-bottom: 1px solid #e3e3e3; vertical-align: bottom }
 th { background: #f4f6f8; max-width: 10em } .word { text-align: left } .how { color: #444; max-width: 55em }
 """
+TABLES = ("archsearch-2-beats", "archsearch-2-verdicts", "archsearch-7-fairness")
 CONFIG = {"displayModeBar": False, "responsive": True}
 
 
-def page(name: str, evidence: Evidence, trials: Sequence[FrozenTrial]) -> str:
+def page(findings: Findings) -> str:
     """Tables are text here, so that they can be read aloud and copied; the dashboard has them as figures."""
     from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
-    drawn = []
-    for key, figure in figures(evidence, trials).items():
-        if key not in TABLES:
-            drawn.append(
-                figure.to_html(
-                    full_html=False, include_plotlyjs=False, div_id=key, default_height="450px", config=CONFIG
-                )
-            )
-    grids = (beat_grid(evidence), cause_grid(evidence), failure_grid(evidence), ledger_grid(evidence))
-    tables = "".join(_table(grid) for grid in grids if grid.rows)
-    how = "".join(f"<p>{escape(part)}</p>" for part in HOW_TO_READ.replace("*", "").split("\n\n"))
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{escape(name)}: architectures against plain stacks</title>
+<title>{escape(findings.study)}: architectures against plain stacks</title>
 <style>{STYLE}</style>
 <script>{get_plotlyjs()}</script></head>
 <body>
-<h1>{escape(name)}: {evidence.finished:,} trials, {evidence.to_the_end:,} trained to the end</h1>
-<p class="sentence">{escape(evidence.sentence)}</p>
-<div class="figures">{"".join(f"<div>{figure}</div>" for figure in drawn)}</div>
-{tables}
-<div class="how">{how}</div>
+{"".join(_part(part, i) for i, part in enumerate(findings.parts))}
 </body></html>
+"""
+
+
+def _part(part: Part, index: int) -> str:
+    drawn = [
+        figure.to_html(
+            full_html=False,
+            include_plotlyjs=False,
+            div_id=f"{key}-{index}" if index else key,
+            default_height="450px",
+            config=CONFIG,
+        )
+        for key, figure in part.figures().items()
+        if key not in TABLES
+    ]
+    notes = "".join(f"<p>{escape(line)}</p>" for line in part.notes)
+    reading = "".join(f"<p>{escape(text)}</p>" for text in part.reading.replace("*", "").split("\n\n"))
+    return f"""<h1>{escape(part.title)}</h1>
+<p class="sentence">{escape(part.sentence)}</p>
+<div class="figures">{"".join(f"<div>{figure}</div>" for figure in drawn)}</div>
+{"".join(_table(grid) for grid in part.grids)}
+{notes}
+<div class="how">{reading}</div>
 """
 
 

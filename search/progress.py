@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from search.report import arms_of, best_of, outcome_counts, percent
+from search.scores import arms_of, best_of, outcome_counts, percent
 
 LAST = 8
 """Finished trials shown."""

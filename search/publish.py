@@ -13,8 +13,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from search.claims import models
-from search.evidence import Evidence, gather
-from search.grids import beat_grid, cause_grid, failure_grid, ledger_grid, markdown
+from search.findings import Part, findings_of
 from search.storage import claims_of
 
 SECONDS = 15.0
@@ -24,16 +23,6 @@ TRIALS, SHARE = 3, 0.02
 IDLE = 20
 """Times that a publication took, left free after it: no more than a twentieth of a core goes into them."""
 MARK = "*Written by the search and renewed; what stands below this line is yours and stays.*"
-
-HOW_TO_READ = """\
-Every draw is trained as each arm, from the same initial weights and on the same batches: a *pair* differs
-in the shortcut alone. Means and intervals are over pairs of which both were trained to the end, in percentage
-points. **beats**: the 95 % interval lies above one point and p (sign flips, Holm over depths) is below 0.05;
-**equal**: it lies within a point; **undecided**: all else. A run that diverged counts as chance.
-
-*Exploratory*: the search chose these trials and pruned the slow ones, so that pairs which ended are kinder to
-plain stacks than all pairs are. One cut short is compared at the last epoch of both and enters no verdict.
-The best of many runs is a lucky one, and no test image was looked at. It suggests and does not prove."""
 
 
 class _Draft:
@@ -62,32 +51,22 @@ def publish(study: Study) -> None:
     """One transaction: whoever looks meanwhile sees the old page or the new one, never half a figure."""
     from optuna_dashboard import get_note, save_note, save_plotly_graph_object  # type: ignore[import-untyped]
 
-    from search.figures import figures
-
-    trials = study.get_trials(deepcopy=False)
-    evidence = gather(trials)
+    part = findings_of(study).parts[0]
     draft = _Draft(study)
     before = get_note(draft.study)
-    body = note(evidence, before)
+    body = note(part, before)
     if body != before:
         save_note(draft.study, body)
-    for name, figure in figures(evidence, trials).items():
+    for name, figure in part.figures().items():
         save_plotly_graph_object(draft.study, figure, graph_object_id=name)
     _write(study, draft.changed())
 
 
-def note(evidence: Evidence, before: str = "") -> str:
+def note(part: Part, before: str = "") -> str:
     """Markdown; of the note before, what stands below the mark is kept, or all where there is no mark."""
-    grids = (beat_grid(evidence), cause_grid(evidence), failure_grid(evidence), ledger_grid(evidence))
-    parts = [f"**{evidence.sentence}**", *(markdown(grid) for grid in grids if grid.rows)]
-    if evidence.plain_turns_down_at is not None:
-        parts.append(
-            f"Plain stacks turn down from {evidence.plain_turns_down_at} convs on (training accuracy)."
-        )
-    if evidence.noise is not None:
-        parts.append(f"Seeds alone: standard deviation {evidence.noise.sd:.2f} points.")
+    body = [f"**{part.sentence}**", *(grid.markdown() for grid in part.grids), *part.notes, part.reading]
     theirs = before.partition(MARK)[2] if MARK in before else f"\n\n{before}" if before else ""
-    return "\n\n".join([*parts, HOW_TO_READ, MARK]) + theirs
+    return "\n\n".join([*body, MARK]) + theirs
 
 
 def _write(study: Study, rows: dict[str, Any]) -> None:

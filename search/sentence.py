@@ -36,7 +36,7 @@ def sentence(arms: Sequence[str], duels: Sequence[Duel]) -> str:
     if not rivals:
         return "Only plain stacks have been trained: there is nothing to compare them with."
     if "plain" not in arms:
-        return f"No plain stack has been trained: there is nothing to compare {_listed(rivals)} with."
+        return f"No plain stack has been trained: there is nothing to compare {listed(rivals)} with."
     own = [duel for duel in duels if duel.band != DEEPER]
     ended, cut = sum(duel.final.pairs for duel in own), sum(duel.cut_short.pairs for duel in own)
     if not ended:
@@ -86,7 +86,7 @@ def _besides(by_word: dict[str, list[Duel]], told: Duel | None) -> str:
 
 
 def _depths(duels: Sequence[Duel]) -> str:
-    return _listed([d.band for d in sorted(duels, key=lambda d: first_depth(d.band))]) + " convs"
+    return listed([d.band for d in sorted(duels, key=lambda d: first_depth(d.band))]) + " convs"
 
 
 def _lacking(duels: Sequence[Duel]) -> str:
@@ -114,7 +114,7 @@ def _cut_short(duels: Sequence[Duel], cut: int) -> str:
         pairs, wins = sum(score.pairs for score in scores), sum(score.wins for score in scores)
         if pairs:
             parts.append(f"{NAMES[arm]} led in {wins:,} of {pairs:,}")
-    return f" Not counted: {_pairs(cut)} cut short, where {_listed(parts)}." if parts else ""
+    return f" Not counted: {_pairs(cut)} cut short, where {listed(parts)}." if parts else ""
 
 
 def _low(duel: Duel) -> float:
@@ -129,6 +129,6 @@ def _pairs(count: int) -> str:
     return f"{count:,} pair{'s' * (count != 1)}"
 
 
-def _listed(words: Sequence[str]) -> str:
+def listed(words: Sequence[str]) -> str:
     words = [NAMES.get(word, word) for word in words]
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

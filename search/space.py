@@ -62,6 +62,14 @@ def _suggest(trial: optuna.Trial, name: str, domain: Domain) -> Any:
     return trial.suggest_float(name, domain.low, domain.high, log=domain.log)
 
 
+def values_of(params: Values, space: Space) -> Values:
+    """Those of a finished trial: its parameters, and what is fixed."""
+    return {
+        name: params.get(name, domain[0] if isinstance(domain, tuple) else None)
+        for name, domain in dimensions(space).items()
+    }
+
+
 def make_architecture(
     values: Values, space: Space, image_shape: tuple[int, int, int], classes: int
 ) -> Architecture:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import platform
 import sqlite3
+import warnings
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,6 +27,10 @@ from search.spec import StudySpec, differences
 
 DEFAULT_URL = "sqlite:///studies/search.db"
 BUSY_SECONDS = 60
+KINDS = {"search": "run", "confirmation": "confirm", "collection of repeats": "repeat"}
+"""Of studies, with the command that each belongs to."""
+PLAN = "confirmation"
+"""User attribute of a study that is one: what it trains and tests."""
 _SCHEMA_LOCK = 0x61726368  # any number, the same in every process: the key of a PostgreSQL advisory lock
 
 
@@ -46,11 +51,20 @@ def storage_url(option: str | None) -> str:
     return text
 
 
-def open_study(url: str, name: str, spec: StudySpec, data_fingerprint: str, trials: int) -> Study:
+def open_study(
+    url: str,
+    name: str,
+    spec: StudySpec,
+    data_fingerprint: str,
+    trials: int,
+    kind: str = "search",
+    plan: Callable[[Any], dict[str, Any]] | None = None,
+) -> Study:
     """Creates the study, or continues it if it is the same one; then it may hold `trials` trials.
 
-    Safe when several processes start at once. Raises SpecError when the study holds another spec or other
-    data, DatabaseError when the database cannot be reached.
+    `kind`: one of KINDS. `plan` gives a confirmation's plan to store, from the one that is stored, None at
+    first. Safe when several processes start at once. Raises SpecError when the study holds another spec or
+    other data, DatabaseError when the database cannot be reached.
     """
     with _reaching(url), _schema_lock(url):
         storage = get_storage(_connect(url))
@@ -61,12 +75,20 @@ def open_study(url: str, name: str, spec: StudySpec, data_fingerprint: str, tria
         if "spec" not in stored:
             if study.get_trials(deepcopy=False) or study.directions != [StudyDirection.MAXIMIZE]:
                 raise SpecError(f"the study {name!r} was not made by archsearch: choose another with --name")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                study.set_metric_names(["validation accuracy"])
+            study.set_user_attr("kind", kind)
             study.set_user_attr("versions", versions())
             study.set_user_attr("data_fingerprint", data_fingerprint)
             study.set_user_attr("spec_fingerprint", spec.fingerprint())
             study.set_user_attr("spec", spec.canonical())
         else:
-            _check_same(name, stored, spec, data_fingerprint)
+            check_same(name, stored, spec, data_fingerprint)
+            if (found := stored.get("kind", "search")) != kind:
+                raise SpecError(f"{name!r} is a {found}: `python -m search.{KINDS[found]}` goes on with it")
+        if plan is not None and (agreed := plan(stored.get(PLAN))) != stored.get(PLAN):
+            study.set_user_attr(PLAN, agreed)
         if trials > stored.get("budget", 0):
             study.set_user_attr("budget", trials)
     return study
@@ -113,6 +135,39 @@ def watch(url: str, writes: bool) -> BaseStorage:
     return get_storage(storage)
 
 
+def find(storage: BaseStorage, name: str) -> Study:
+    """A study that a search has made. Raises SpecError naming the ones there are."""
+    try:
+        study = optuna.load_study(study_name=name, storage=storage)
+    except KeyError:
+        names = ", ".join(sorted(study.study_name for study in storage.get_all_studies())) or "none"
+        raise SpecError(
+            f"no study {name!r} in the database, which has: {names}; choose with --name"
+        ) from None
+    return study
+
+
+def plan_of(storage: BaseStorage, name: str) -> dict[str, Any] | None:
+    """The plan of a confirmation; None where there is none of that name."""
+    try:
+        attrs = storage.get_study_user_attrs(storage.get_study_id_from_name(name))
+    except KeyError:
+        return None
+    return attrs.get(PLAN)
+
+
+def confirmation_of(study: Study) -> Study | None:
+    """The confirmation of a search, in the same database."""
+    name = confirmation_name(study.study_name)
+    return (
+        optuna.load_study(study_name=name, storage=study._storage) if plan_of(study._storage, name) else None
+    )
+
+
+def confirmation_name(search: str) -> str:
+    return f"{search}-confirm"
+
+
 def claims_of(study: Study) -> ClaimStorage:
     claims = study._storage._backend  # type: ignore[attr-defined]
     assert isinstance(claims, ClaimStorage)
@@ -136,7 +191,8 @@ def _version(name: str) -> str:
         return "not installed"  # as when run from a checkout
 
 
-def _check_same(name: str, stored: dict[str, Any], spec: StudySpec, data_fingerprint: str) -> None:
+def check_same(name: str, stored: dict[str, Any], spec: StudySpec, data_fingerprint: str) -> None:
+    """Raises SpecError when a study is not that of the spec and the images."""
     lines = differences(stored["spec"], spec.canonical())
     if lines:
         listed = "\n".join(f"  {line}" for line in lines)

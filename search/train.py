@@ -120,10 +120,8 @@ class _Run:
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.data, self.config = data, config
         self.optimizer = make_optimizer(network, config)
-        self.autocast = torch.autocast(
-            device.type, torch.bfloat16, enabled=uses_bfloat16(config.precision, device)
-        )
-        self.per_epoch = steps_per_epoch(data, config.batch_size)
+        self.autocast = autocast_of(config, device)
+        self.per_epoch = steps_per_epoch(len(data.train_NHWC), config.batch_size)
         self.steps = config.epochs * self.per_epoch
         self.step = self.images = 0
         self.loss_at_start = math.nan
@@ -207,6 +205,10 @@ def make_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optim
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, fused=True)
     return torch.optim.AdamW(groups, lr=config.lr, fused=True)
+
+
+def autocast_of(config: TrainConfig, device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=uses_bfloat16(config.precision, device))
 
 
 def uses_bfloat16(precision: str, device: torch.device) -> bool:

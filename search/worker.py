@@ -17,12 +17,15 @@ from dataclasses import dataclass
 
 import optuna
 import torch
+from optuna.pruners import NopPruner
+from optuna.samplers import RandomSampler
 from optuna.study import Study
 
 from search.arms import LeadNotDrawn, make_pruner, make_sampler
 from search.claims import BudgetSpent, ClaimLost, ClaimStorage, worker_name
+from search.confirmation import Confirmation, splits_of
 from search.data import to_device
-from search.datasets import load
+from search.datasets import read
 from search.errors import DatabaseError, DataError, DeviceError, SearchError, SpecError, StudyFailed
 from search.objective import Objective
 from search.space import suggested_names
@@ -42,6 +45,8 @@ class Job:
     """That the study may hold in all."""
     device: str
     data_fingerprint: str
+    confirms: bool = False
+    """The study is a confirmation, all of whose trials are queued."""
 
 
 class Stop:
@@ -121,14 +126,7 @@ def work(job: Job, stop: Stop) -> None:
     if job.device == "cpu":
         torch.set_num_threads(1)  # more threads change the order of sums, and are slower than processes
     study, claims = join_study(job.url, job.study, worker_name(), job.trials)
-    study.sampler = make_sampler(job.spec, suggested_names(job.spec.space))
-    study.pruner = make_pruner(job.spec)
-    parts = load(job.spec.data)
-    if parts.fingerprint() != job.data_fingerprint:
-        raise DataError(f"the images here ({parts.fingerprint()}) are not those of the study")
-    data = to_device(parts.train, parts.val, parts.classes, torch.device(job.device))
-    objective = Objective(job.spec, data, parts.image_shape, claims)
-    del parts
+    objective = _prepare(job, study, claims)
     heart = Heart(claims, study._study_id)
     heart.start()
     try:
@@ -142,6 +140,22 @@ def work(job: Job, stop: Stop) -> None:
         raise DatabaseError(f"the study {job.study!r} was deleted while it ran") from error
     finally:
         heart.end.set()
+
+
+def _prepare(job: Job, study: Study, claims: ClaimStorage) -> Objective:
+    """Gives the study its sampler and pruner, and loads the images. Raises DataError."""
+    device, whole = torch.device(job.device), read(job.spec.data)
+    parts = whole.split(job.spec.data)
+    if parts.fingerprint() != job.data_fingerprint:
+        raise DataError(f"the images here ({parts.fingerprint()}) are not those of the study")
+    data = to_device(parts.train, parts.val, parts.classes, device)
+    if job.confirms:
+        study.sampler, study.pruner = RandomSampler(seed=0), NopPruner()  # there is nothing to draw or prune
+        splits = splits_of(whole, job.spec.data, device)
+        return Confirmation(job.spec, data, parts.image_shape, claims, splits)
+    study.sampler = make_sampler(job.spec, suggested_names(job.spec.space))
+    study.pruner = make_pruner(job.spec)
+    return Objective(job.spec, data, parts.image_shape, claims)
 
 
 def _loop(study: Study, claims: ClaimStorage, objective: Objective, heart: Heart, stop: Stop) -> None:

@@ -6,8 +6,11 @@ import json
 import random
 from typing import Any
 
+import optuna
 from optuna.trial import FrozenTrial, TrialState
 from test_report import made
+
+from search.findings import Findings, findings_of
 
 ARMS = ("plain", "residual", "preact")
 
@@ -48,6 +51,13 @@ def deep_pairs(count: int, gain: float = 0.3, blocks: int = 13, first: int = 0) 
     return trials
 
 
+def findings(trials: list[FrozenTrial], name: str = "x") -> Findings:
+    """Of a study in memory that holds the trials."""
+    study = optuna.create_study(study_name=name, direction="maximize")
+    study.add_trials(trials)
+    return findings_of(study)
+
+
 def keys_of(value: Any) -> Any:
     """The shape of a JSON value: keys, and of lists the first item."""
     if isinstance(value, dict):
@@ -57,5 +67,6 @@ def keys_of(value: Any) -> Any:
     return None
 
 
-def shape_of(text: str) -> Any:
-    return keys_of(json.loads(text))
+def shape_of(value: Any) -> Any:
+    """Of what a dataclass is as JSON."""
+    return keys_of(json.loads(json.dumps(value, allow_nan=False)))

@@ -29,7 +29,7 @@ def labels_of(data: TrainingData, seed: int, epoch: int) -> list[int]:
 
 def test_an_epoch_is_whole_batches_without_repeats(data: TrainingData) -> None:
     labels = labels_of(data, seed=0, epoch=1)
-    assert len(labels) == 8 * steps_per_epoch(data, 8) == 48
+    assert len(labels) == 8 * steps_per_epoch(len(data.train_NHWC), 8) == 48
     assert len(set(labels)) == 48
 
 

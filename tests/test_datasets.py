@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search.datasets import DataConfig, Images, Parts, load, split
+from search.datasets import DataConfig, Images, Parts, load
 from search.errors import DataError, SpecError
+from search.splits import split
 
 
 def marked(labels: Any, start: int = 0) -> dict[str, np.ndarray]:

@@ -5,14 +5,14 @@ from typing import Any
 
 import plotly.graph_objects as go
 import pytest
-from made_trials import deep_pairs, study_of
+from made_trials import deep_pairs, findings, study_of
 from optuna.trial import FrozenTrial, TrialState
 from test_report import made
 
-from search.drawing import ARM_COLORS, CAUSE_COLORS
 from search.evidence import gather
 from search.figures import degradation, figures
 from search.page import page
+from search.palette import ARM_COLORS, CAUSE_COLORS
 
 IDS = [
     "archsearch-1-degradation", "archsearch-2-beats", "archsearch-3-pairs", "archsearch-4-gradients",
@@ -107,12 +107,12 @@ def test_a_study_in_any_state_has_figures_and_a_page(trials: list[FrozenTrial]) 
     assert list(found) == IDS
     if not any(trial.state == TrialState.COMPLETE for trial in trials):
         assert "nothing finished yet" in [note.text for note in found[IDS[0]].layout.annotations]
-    assert "archsearch-1-degradation" in page("x", gather(trials), trials)
+    assert "archsearch-1-degradation" in page(findings(trials))
 
 
 def test_the_page_needs_no_network_and_trusts_no_name() -> None:
     trials = study_of(60)
-    html = page("<script>alert(1)</script>", gather(trials), trials)
+    html = page(findings(trials, "<script>alert(1)</script>"))
     assert "<script>alert(1)" not in html
     assert not re.search(
         r"""<(?:script|img|link|iframe)[^>]*(?:src|href)\s*=""", html.partition("</style>")[0]

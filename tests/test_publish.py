@@ -10,7 +10,7 @@ import optuna
 import plotly.graph_objects as go
 import pytest
 import sqlalchemy
-from made_trials import deep_pairs, study_of
+from made_trials import deep_pairs, findings, study_of
 from optuna.study import Study
 from optuna_dashboard import get_note, save_note, save_plotly_graph_object  # type: ignore[import-untyped]
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects  # type: ignore[import-untyped]
@@ -64,7 +64,7 @@ def test_publishing_anew_replaces_what_was_longer(study: Study) -> None:
     module._write(study, longer.changed())
     publish(study)
     assert json.loads(figures_of(study)["archsearch-6-budget"])["layout"]["height"] == 450
-    assert get_note(study) == note(gather([]))
+    assert get_note(study) == note(findings([]).parts[0])
 
 
 def test_nothing_is_written_where_nothing_changed(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,12 +77,12 @@ def test_nothing_is_written_where_nothing_changed(study: Study, monkeypatch: pyt
 
 
 def test_what_a_person_wrote_stays() -> None:
-    evidence = gather([])
-    mine = note(evidence, "my thoughts")
+    part = findings([]).parts[0]
+    mine = note(part, "my thoughts")
     assert mine.endswith("my thoughts")
     assert mine.count(MARK) == 1
-    assert note(evidence, mine) == mine
-    assert note(evidence, note(evidence)) == note(evidence)
+    assert note(part, mine) == mine
+    assert note(part, note(part)) == note(part)
 
 
 def test_a_reader_sees_whole_figures_while_they_are_renewed(study: Study, tmp_path: Path) -> None:

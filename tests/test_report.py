@@ -10,7 +10,8 @@ from rich.console import Console, RenderableType
 
 from models.architecture import BLOCKS, Architecture, Stage
 from search.progress import trial_line
-from search.report import arm_table, depth_band, groups_of, pair_table, summary
+from search.scores import depth_band, groups_of
+from search.summary import arm_table, pair_table, summary
 
 
 def made(

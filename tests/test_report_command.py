@@ -33,9 +33,9 @@ def test_tables_and_the_sentence(url: str, capsys: pytest.CaptureFixture[str]) -
 
 def test_json_is_the_evidence_and_nothing_else(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--name", "tiny", "--storage", url, "--json"]) == 0
-    evidence = json.loads(capsys.readouterr().out)
-    assert evidence["version"] == 1
-    assert evidence["duels"][0]["word"] == "beats"
+    found = json.loads(capsys.readouterr().out)
+    assert (found["version"], found["study"], found["confirmation"]) == (2, "tiny", None)
+    assert found["search"]["duels"][0]["word"] == "beats"
 
 
 def test_the_page_is_one_file(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

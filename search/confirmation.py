@@ -1,0 +1,116 @@
+"""One run of a confirmation: fixed recipe, fresh seed and split, no pruner, test images looked at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import optuna
+import torch
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from models.network import Network, build, weights_fingerprint
+from search.arms import confirmation_seed
+from search.data import TrainingData, to_device
+from search.datasets import DataConfig, Images, Whole
+from search.errors import StudyFailed
+from search.objective import Ending, Objective, Setup
+from search.plan import Plan
+from search.space import make_architecture, make_config, suggest
+from search.spec import StudySpec
+from search.storage import PLAN, claims_of, open_study
+from search.train import TrainResult, autocast_of, evaluate
+from search.verdicts import TEST_READS
+
+Splits = Callable[[int], tuple[TrainingData, Images]]
+"""From a seed: what a run trains and validates on, and its test images."""
+
+
+def templates(plan: Plan, search_seed: int) -> list[FrozenTrial]:
+    """The plan's runs as queued trials, in order."""
+    return [
+        create_trial(
+            state=TrialState.WAITING,
+            system_attrs={"fixed_params": {"block": run.arm, **run.params}},
+            user_attrs={
+                "group": run.twins,
+                "replicate": run.replicate,
+                "best_of": list(run.best_of),
+                "seed": confirmation_seed(search_seed, run.replicate),
+            },
+        )
+        for run in plan.runs()
+    ]
+
+
+def open_confirmation(
+    url: str, name: str, spec: StudySpec, data_fingerprint: str, plan: Plan
+) -> tuple[Study, Plan, int]:
+    """The study, the plan that holds (whoever was first decides, seeds may be added), how many runs it has.
+    All of them are queued. Raises what `open_study` raises."""
+
+    def agree(stored: dict[str, Any] | None) -> dict[str, Any]:
+        return (Plan.from_json(stored).with_seeds(plan.seeds[-1]) if stored else plan).to_json()
+
+    runs = sum(1 for _ in plan.runs())
+    study = open_study(url, name, spec, data_fingerprint, runs, "confirmation", agree)
+    agreed = Plan.from_json(study.user_attrs[PLAN])
+    queue = templates(agreed, spec.search.seed)
+    claims_of(study).fill(study._study_id, queue)
+    return study, agreed, len(queue)
+
+
+def splits_of(whole: Whole, config: DataConfig, device: torch.device) -> Splits:
+    """Keeps the last split: runs are queued seed by seed."""
+
+    @lru_cache(maxsize=1)
+    def at(seed: int) -> tuple[TrainingData, Images]:
+        parts = whole.split(replace(config, seed=seed))
+        return to_device(parts.train, parts.val, parts.classes, device), parts.test
+
+    return at
+
+
+@dataclass(frozen=True)
+class Confirmation(Objective):
+    """The objective of a confirmation; `data` is not trained on."""
+
+    splits: Splits
+
+    def set_up(self, trial: optuna.Trial) -> Setup:
+        values, seed = suggest(trial, self.spec.space), trial.user_attrs["seed"]
+        data, _ = self.splits(seed)
+        architecture = make_architecture(values, self.spec.space, self.image_shape, data.classes)
+        return Setup(architecture, make_config(values, self.spec, seed), data, {"data_seed": seed})
+
+    def build(self, trial: optuna.Trial, setup: Setup) -> Network:
+        """Raises StudyFailed when a twin, perhaps on another machine, started from other weights."""
+        network = build(setup.architecture, setup.config.seed)
+        weights = weights_fingerprint(network)
+        self.claims.annotate(trial._trial_id, {"weights": weights})
+        for twin in trial.study.get_trials(deepcopy=False):
+            same = twin.user_attrs["group"] == trial.user_attrs["group"]
+            if same and twin.user_attrs.get("weights", weights) != weights:
+                raise StudyFailed(
+                    f"trials {trial.number} and {twin.number} are twins, but start from different weights: "
+                    "do all workers have the same version of torch?"
+                )
+        return network
+
+    def conclude(
+        self, trial: optuna.Trial, setup: Setup, network: Network, result: TrainResult, ending: Ending
+    ) -> dict[str, Any]:
+        if ending.outcome == "diverged":
+            return {"test_accuracy": ending.value}
+        self.claims.count_up(trial.study._study_id, TEST_READS)  # before: a reading that is lost counts too
+        _, images = self.splits(setup.config.seed)
+        data = replace(
+            setup.data,
+            val_NHWC=torch.from_numpy(images.pixels_NHWC).to(setup.data.device),
+            val_labels_N=torch.from_numpy(images.labels_N).to(setup.data.device),
+        )
+        _, accuracy = evaluate(network, data, autocast_of(setup.config, setup.data.device))
+        return {"test_accuracy": accuracy}

@@ -1,0 +1,74 @@
+"""From an open study to a finished one: workers, the screen, the figures of the dashboard."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from optuna.study import Study
+from rich.console import Console
+from rich.text import Text
+
+from search import workers
+from search.errors import SearchError, StudyFailed
+from search.progress import Progress
+from search.publish import Publisher
+from search.storage import claims_of, shown_url
+from search.worker import Job, Stop, check_failures
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a launch ended."""
+
+    code: int
+    """For the shell: 0, 130 after Ctrl-C, or the first worker's that failed."""
+    stopped: bool
+    """On request."""
+    seconds: float | None
+    """None where nothing was left to do."""
+
+
+def launch(job: Job, study: Study, slots: Sequence[workers.Slot], console: Console, quiet: bool) -> Run:
+    """Trains until the study holds job.trials and all are finished, or a signal comes. Raises StudyFailed
+    when trials fail again and again, SearchError when all workers were killed."""
+    claims = claims_of(study)
+    before = {trial.number for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()}
+    left = max(job.trials - len(before), claims.unfinished(study._study_id))
+    if not left:
+        return Run(0, stopped=False, seconds=None)
+    stop, started = Stop(), time.monotonic()
+    progress = Progress(study, job.trials, console, quiet)
+    with progress, Publisher(study, progress.say):
+        if len(slots[:left]) == 1:
+            code = workers.work_here(job, stop, progress.update)
+        else:
+            crew = workers.Crew(job, list(slots[:left]), progress.say)
+            code = crew.run(stop, progress.update, lambda: claims.reap(study._study_id, math.inf))
+    if code == StudyFailed.exit_code:
+        check_failures(study, before)
+    finished = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
+    if not code and stop.signal is None and (finished < job.trials or claims.unfinished(study._study_id)):
+        raise SearchError("all workers were killed; the study keeps what was done, run it again to go on")
+    code = 130 if stop.signal == signal.SIGINT else code
+    return Run(code, stop.signal is not None, time.monotonic() - started)
+
+
+def terminal() -> Console:
+    """Wide where nobody watches: a log's lines do not wrap."""
+    console = Console()
+    return console if console.is_terminal else Console(width=140)
+
+
+def say(console: Console, line: str) -> None:
+    console.print(Text(line), soft_wrap=True)
+
+
+def command_line(command: str, words: Sequence[str], storage: str | None) -> str:
+    """As typed, but for the database's password."""
+    address = ["--storage", shown_url(storage)] if storage else []
+    return shlex.join(["python", "-m", f"search.{command}", *words, *address])

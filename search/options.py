@@ -1,0 +1,101 @@
+"""What the commands share: options, and how a mistake or Ctrl-C ends them."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+
+from search.errors import DatabaseError, SearchError
+
+
+def parser_of(command: str, description: str, epilog: str) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(
+        prog=f"python -m search.{command}",
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def add_study_options(parser: argparse.ArgumentParser, name: str) -> None:
+    """`name`: what --name names."""
+    parser.add_argument("--study", default="digits", help="a name in studies/ or a .toml file (%(default)s)")
+    add_storage_option(parser)
+    parser.add_argument("--name", type=study_name, help=f"{name} (the study file's)")
+
+
+def add_storage_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--storage", metavar="URL", help="else $OPTUNA_STORAGE, else studies/search.db")
+
+
+def add_worker_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--workers", type=workers, default="auto", metavar="N", help="auto: one per CPU core or GPU"
+    )
+    add_device_option(parser)
+    parser.add_argument("--quiet", action="store_true", help="print the summary only")
+
+
+def add_device_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+
+
+def whole(text: str, low: int, high: int) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 12 and low <= int(text) <= high):
+        raise argparse.ArgumentTypeError(f"must be a whole number from {low} to {high}, got {text[:40]}")
+    return int(text)
+
+
+def study_name(text: str) -> str:
+    if not (text.strip() and text.isprintable() and len(text) <= 200):
+        raise argparse.ArgumentTypeError(f"must be 1 to 200 printable characters, got {text[:40]!r}")
+    return text
+
+
+def seed(text: str) -> int:
+    return whole(text, 0, 2**31 - 1)
+
+
+def workers(text: str) -> str:
+    return text if text == "auto" else str(whole(text, 1, 1024))
+
+
+def run_command(
+    run: Callable[[argparse.Namespace], int],
+    parse: Callable[[Sequence[str] | None], argparse.Namespace],
+    argv: Sequence[str] | None,
+) -> int:
+    """The exit code of a command. A person's mistake is one line, never a traceback."""
+    try:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until there is a trial to put back
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # a terminal may lack a sign, but never the summary
+        return _run(run, parse(argv))
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # as of `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except SearchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _run(run: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
+    # imported late, so that Ctrl-C is heeded from the start and mistakes are told before torch is loaded
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        return run(options)
+    except optuna.exceptions.StorageInternalError as error:
+        raise DatabaseError(f"the database failed: {error.__cause__ or error}") from error
+    except KeyError as error:
+        if "Record does not exist" not in str(error):
+            raise
+        raise DatabaseError("the study was deleted while it ran") from error
