@@ -18,14 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy
-from optuna.storages import RDBStorage
-from optuna.storages._rdb import models as _models
 from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.orm import Session
 
-models: Any = _models
-"""Declared in a style that type checkers cannot follow."""
+from search.rows import RowStorage, models
 
 MAX_ATTEMPTS = 3
 SLOT = "archsearch:slot"
@@ -54,7 +51,7 @@ def _host() -> str:
     return f"{socket.gethostname()}/{namespace}"
 
 
-class ClaimStorage(RDBStorage):
+class ClaimStorage(RowStorage):
     """`worker` owns what it claims; None only looks on. `budget`: trials that the study may hold."""
 
     def __init__(

@@ -20,12 +20,14 @@ import optuna
 import optuna_dashboard  # type: ignore[import-untyped]
 import waitress  # type: ignore[import-untyped]
 from optuna.artifacts import FileSystemArtifactStore
+from optuna_dashboard import _app
 
+from search.artifacts import artifact_folder
 from search.errors import SearchError, SpecError
 from search.guard import Guard, Logins, host_name, is_loopback, password_hash, read_logins
+from search.options import add_storage_option, parser_of
 from search.storage import shown_url, storage_url, watch
 
-ARTIFACTS = Path("studies/artifacts")
 BODY_BYTES, REFUSED_BODY_BYTES = 128 << 20, 1 << 20
 EXAMPLES = """\
 examples:
@@ -40,13 +42,9 @@ exit codes: 0 stopped on request, 2 usage, 75 database out of reach, 130 Ctrl-C 
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m search.dashboard",
-        description="Show studies in a browser: optuna-dashboard, read-only and guarded.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--storage", metavar="URL", help="else $OPTUNA_STORAGE, else studies/search.db")
+    description = "Show studies in a browser: optuna-dashboard, read-only and guarded."
+    parser = parser_of("dashboard", description, EXAMPLES)
+    add_storage_option(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=_port, default=8080, metavar="N", help="0: any free one (%(default)s)")
     parser.add_argument("--auth-file", type=Path, metavar="FILE", help="who may log in; see --make-login")
@@ -59,7 +57,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--allow-host", nargs="+", action="extend", default=[], metavar="NAME", help="names in its address"
     )
-    parser.add_argument("--artifacts", type=Path, metavar="FOLDER", help=f"({ARTIFACTS}, where it exists)")
+    parser.add_argument(
+        "--artifacts", type=Path, metavar="FOLDER", help="else $ARCHSEARCH_ARTIFACTS, else studies/artifacts"
+    )
     parser.add_argument("--open", action="store_true", help="open a browser")
     return parser.parse_args(argv)
 
@@ -105,6 +105,12 @@ def make_login(user: str) -> str:
         raise SpecError("a password must be a line of UTF-8 text") from None
 
 
+def sort_figures() -> None:
+    """By their ids, in which order they are to be read: optuna-dashboard hands them out as a set has them."""
+    stock = _app.get_plotly_graph_objects
+    _app.get_plotly_graph_objects = lambda attrs: dict(sorted(stock(attrs).items()))
+
+
 def serve(options: argparse.Namespace) -> None:
     """Until Ctrl-C or SIGTERM."""
     if options.auth_file is None and not is_loopback(host_name(options.host)):
@@ -115,6 +121,7 @@ def serve(options: argparse.Namespace) -> None:
     logins = None if options.auth_file is None else Logins(read_logins(options.auth_file))
     url = storage_url(options.storage)
     storage, artifacts = watch(url, options.allow_writes), _artifacts(options.artifacts)
+    sort_figures()
     app = optuna_dashboard.wsgi(storage, artifact_store=artifacts)
     listener = _listen(options.host, options.port)
     server = waitress.create_server(
@@ -133,11 +140,11 @@ def serve(options: argparse.Namespace) -> None:
     server.run()
 
 
-def _artifacts(folder: Path | None) -> FileSystemArtifactStore | None:
+def _artifacts(folder: Path | None) -> FileSystemArtifactStore:
+    """A search may yet make the usual folder; one that was named must be there."""
     if folder is not None and not folder.is_dir():
         raise SpecError(f"--artifacts must be a folder that exists, got {folder}")
-    folder = folder or ARTIFACTS
-    return FileSystemArtifactStore(str(folder)) if folder.is_dir() else None
+    return FileSystemArtifactStore(str(folder or artifact_folder()))
 
 
 def _listen(host: str, port: int) -> socket.socket:

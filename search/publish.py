@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
 from optuna.study import Study
-from optuna.trial import FrozenTrial
 
-from search.claims import models
 from search.findings import Part, findings_of
-from search.storage import claims_of
+from search.rows import models
+from search.storage import PLAN, beside, claims_of
 
 SECONDS = 15.0
 """Least time between two publications."""
@@ -22,6 +21,8 @@ TRIALS, SHARE = 3, 0.02
 """Least number of newly finished trials between them, and the same as a share of all."""
 IDLE = 20
 """Times that a publication took, left free after it: no more than a twentieth of a core goes into them."""
+PUBLISHED = "archsearch:published"
+"""System attribute of a study: how many finished trials its page tells of."""
 MARK = "*Written by the search and renewed; what stands below this line is yours and stays.*"
 
 
@@ -48,9 +49,11 @@ class _Draft:
 
 
 def publish(study: Study) -> None:
-    """One transaction: whoever looks meanwhile sees the old page or the new one, never half a figure."""
+    """One transaction: whoever looks meanwhile sees the old page or the new one, never half a figure. A page
+    of more trials, which another command wrote meanwhile, stays."""
     from optuna_dashboard import get_note, save_note, save_plotly_graph_object  # type: ignore[import-untyped]
 
+    finished = finished_of(study)
     part = findings_of(study).parts[0]
     draft = _Draft(study)
     before = get_note(draft.study)
@@ -59,7 +62,7 @@ def publish(study: Study) -> None:
         save_note(draft.study, body)
     for name, figure in part.figures().items():
         save_plotly_graph_object(draft.study, figure, graph_object_id=name)
-    _write(study, draft.changed())
+    _write(study, draft.changed(), finished)
 
 
 def note(part: Part, before: str = "") -> str:
@@ -69,11 +72,18 @@ def note(part: Part, before: str = "") -> str:
     return "\n\n".join([*body, MARK]) + theirs
 
 
-def _write(study: Study, rows: dict[str, Any]) -> None:
+def finished_of(study: Study) -> int:
+    return sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
+
+
+def _write(study: Study, rows: dict[str, Any], finished: int) -> None:
     model, study_id = models.StudySystemAttributeModel, study._study_id
     with claims_of(study)._transaction() as session:
+        models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
         present = {row.key: row for row in model.where_study_id(study_id, session)}
-        for key, value in rows.items():
+        if PUBLISHED in present and json.loads(present[PUBLISHED].value_json) > finished:
+            return
+        for key, value in {**rows, PUBLISHED: finished}.items():
             if key in present:
                 present[key].value_json = json.dumps(value)
             else:
@@ -88,7 +98,7 @@ class Publisher:
 
     def __init__(self, study: Study, say: Callable[[str], None]) -> None:
         self.study, self.say = study, say
-        self.published = self._finished(study.get_trials(deepcopy=False))
+        self.at_start = self.published = finished_of(study)
         self.told = False
         self.pause = SECONDS
         self.over = threading.Event()
@@ -105,6 +115,7 @@ class Publisher:
         if kind is None:
             self.thread.join()
             self._publish(least=1)
+            self._publish_search()
 
     def _work(self) -> None:
         while not self.over.wait(self.pause):
@@ -113,20 +124,31 @@ class Publisher:
     def _publish(self, least: int) -> None:
         started = time.monotonic()
         try:
-            finished = self._finished(self.study.get_trials(deepcopy=False))
+            finished = finished_of(self.study)
             share = SHARE * finished if least > 1 else 0
-            if finished - self.published >= max(least, share):
+            if finished - max(self.published, self._elsewhere()) >= max(least, share):
                 publish(self.study)
                 self.published = finished
         except Exception as error:  # of the database, most likely; no figure is worth a search
-            if not self.told:
-                self.told = True
-                reason = str(error.__cause__ or error).strip().splitlines()
-                self.say(
-                    f"the dashboard's figures could not be written: {reason[0] if reason else 'no reason'}"
-                )
+            self._tell(error)
         self.pause = max(SECONDS, IDLE * (time.monotonic() - started))
 
-    @staticmethod
-    def _finished(trials: Sequence[FrozenTrial]) -> int:
-        return sum(trial.state.is_finished() for trial in trials)
+    def _elsewhere(self) -> int:
+        """How many trials the page holds: several commands may search one study, and one writes for all."""
+        attrs = self.study._storage.get_study_system_attrs(self.study._study_id)
+        return int(attrs.get(PUBLISHED, 0))
+
+    def _publish_search(self) -> None:
+        """A confirmation is told of on the page of its search as well."""
+        plan = self.study.user_attrs.get(PLAN)
+        if plan is not None and self.published > self.at_start:
+            try:
+                publish(beside(self.study, plan["search"]))
+            except Exception as error:
+                self._tell(error)
+
+    def _tell(self, error: Exception) -> None:
+        if not self.told:
+            self.told = True
+            reason = str(error.__cause__ or error).strip().splitlines()
+            self.say(f"the dashboard's figures could not be written: {reason[0] if reason else 'no reason'}")

@@ -16,13 +16,14 @@ from typing import Any
 import optuna
 import sqlalchemy
 from filelock import FileLock
-from optuna.storages import BaseStorage, RDBStorage, get_storage
+from optuna.storages import BaseStorage, get_storage
 from optuna.study import Study, StudyDirection
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from search.claims import ClaimStorage
 from search.errors import DatabaseError, SpecError
+from search.rows import RowStorage
 from search.spec import StudySpec, differences
 
 DEFAULT_URL = "sqlite:///studies/search.db"
@@ -130,7 +131,7 @@ def watch(url: str, writes: bool) -> BaseStorage:
         engine.dispose()
         if not made:
             raise DatabaseError(f"{shown_url(url)} holds no study yet: `python -m search.run` makes one")
-        storage = RDBStorage(url, engine_kwargs, skip_table_creation=True)
+        storage = RowStorage(url, engine_kwargs, skip_table_creation=True)
     weakref.finalize(storage, storage.engine.dispose)
     return get_storage(storage)
 
@@ -159,9 +160,12 @@ def plan_of(storage: BaseStorage, name: str) -> dict[str, Any] | None:
 def confirmation_of(study: Study) -> Study | None:
     """The confirmation of a search, in the same database."""
     name = confirmation_name(study.study_name)
-    return (
-        optuna.load_study(study_name=name, storage=study._storage) if plan_of(study._storage, name) else None
-    )
+    return None if plan_of(study._storage, name) is None else beside(study, name)
+
+
+def beside(study: Study, name: str) -> Study:
+    """Another study in the same database, over the same connection. Raises KeyError."""
+    return optuna.load_study(study_name=name, storage=study._storage)
 
 
 def confirmation_name(search: str) -> str:

@@ -61,7 +61,7 @@ def test_publishing_anew_replaces_what_was_longer(study: Study) -> None:
     figure = go.Figure(layout={"title": {"text": "x" * 100_000}})
     save_plotly_graph_object(longer.study, figure, graph_object_id="archsearch-6-budget")
     save_note(longer.study, f"{'x' * 50_000}{MARK}")
-    module._write(study, longer.changed())
+    module._write(study, longer.changed(), 0)
     publish(study)
     assert json.loads(figures_of(study)["archsearch-6-budget"])["layout"]["height"] == 450
     assert get_note(study) == note(findings([]).parts[0])
@@ -71,7 +71,7 @@ def test_nothing_is_written_where_nothing_changed(study: Study, monkeypatch: pyt
     study.add_trials(deep_pairs(3))
     publish(study)
     written: list[dict[str, object]] = []
-    monkeypatch.setattr(module, "_write", lambda _, rows: written.append(rows))
+    monkeypatch.setattr(module, "_write", lambda _, rows, finished: written.append(rows))
     publish(study)
     assert written == [{}]
 
