@@ -48,7 +48,7 @@ def keep_if_best(
     ]
     if sum(final_score(other) >= value for other in rivals) >= BEST:
         return
-    title = f"trial {trial.number}: {architecture}"
+    title = f"trial {trial.number}: {architecture.block}, {architecture.depth} convs"
     try:
         folder = artifact_folder()
         folder.mkdir(parents=True, exist_ok=True)
@@ -73,7 +73,7 @@ def _write(
     text, json, svg, weights = (
         folder / name for name in ("architecture.txt", "architecture.json", "curves.svg", "weights.pt")
     )
-    text.write_text(f"{title}\n\n{network}\n")
+    text.write_text(f"{title}\n{architecture}\n\n{network}\n")
     json.write_text(architecture.to_json())
     curves = [e.train_accuracy for e in epochs], [e.val_accuracy for e in epochs]
     svg.write_text(curves_svg(title, architecture.block, *curves))

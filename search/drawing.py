@@ -15,7 +15,7 @@ from search.grids import Grid
 Item = TypeVar("Item")
 HEIGHT = 450
 """Pixels, of the dashboard's panels."""
-WRAP = 96
+WRAP = 84
 """Characters of a title's line."""
 LINE = 17
 """Pixels of a title's line."""
@@ -33,10 +33,10 @@ def panels(title: str, *subtitles: str) -> go.Figure:
         height=HEIGHT,
         modebar={"orientation": "v"},  # above, it would cover the title
         title={
-            "text": "<br>".join(lines), "font": {"size": 13},
-            "x": 0.01, "xanchor": "left", "y": 0.98, "yanchor": "top",
+            "text": "<br>".join(lines), "font": {"size": 12},
+            "x": 0.01, "xanchor": "left", "y": 0.96, "yanchor": "top",
         },
-        margin={"l": 55, "r": 15, "t": 40 + LINE * len(lines), "b": 95},
+        margin={"l": 55, "r": 38, "t": 46 + LINE * len(lines), "b": 95},
         legend={"orientation": "h", "y": -0.19, "yanchor": "top", "x": 0, "font": {"size": 11}},
     )  # fmt: skip
     for i, subtitle in enumerate(subtitles):
@@ -77,13 +77,15 @@ def set_axis(figure: go.Figure, name: str, panel: int, title: str, **values: Any
     figure.update_layout({axis_name(name, panel): {"title": {"text": title, "standoff": 8}, **values}})
 
 
-def set_depth_axis(figure: go.Figure, trials: Sequence[FrozenTrial], panel: int) -> None:
+def set_depth_axis(
+    figure: go.Figure, trials: Sequence[FrozenTrial], panel: int, ticks: Sequence[int] = DEPTHS
+) -> None:
     """Logarithmic: eight convs more matter to a net of eight, not to one of a hundred."""
     depths = [trial.user_attrs["depth"] for trial in trials] or [4, 56]
     low, high = max(min(depths), 1) / 1.15, max(depths) * 1.15
     set_axis(
         figure, "xaxis", panel, "depth, convs", type="log", range=[math.log10(low), math.log10(high)],
-        tickvals=[depth for depth in DEPTHS if low <= depth <= high],
+        tickvals=[depth for depth in ticks if low <= depth <= high],
     )  # fmt: skip
 
 
@@ -129,11 +131,11 @@ def table(grid: Grid, marked: Sequence[str] = ()) -> go.Figure:
             columnwidth=[_width(grid, i) for i in columns],
         )
     )
-    figure.update_layout(margin={"l": 10, "r": 10, "b": 10, "t": 45})
+    figure.update_layout(margin={"l": 10, "r": 38, "b": 10, "t": 45})
     return figure if rows else empty(figure)
 
 
 def _width(grid: Grid, column: int) -> int:
     """By the longest word of the header, which wraps, and the longest cell, which must not."""
     words = [len(word) for word in grid.columns[column].split()]
-    return max([*words, *(len(row[column]) for row in grid.rows), 4]) + 3
+    return max([*words, *(len(row[column]) for row in grid.rows), 4]) + 2

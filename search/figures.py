@@ -156,7 +156,7 @@ def _pair_lines(
 
 def gradients(trials: Sequence[FrozenTrial]) -> go.Figure:
     """At the start of training; colour: how the trial ended, symbol: its arm."""
-    title = "Signal at the start of training: gradients that reach the first conv, images told apart"
+    title = "Signal at the start of training: gradients that arrive, images told apart"
     figure = panels(title, "gradient of first over last conv", "cosine between images' features")
     known = thinned([t for t in trials if t.user_attrs.get("grad_ratio") is not None], DOTS)
     for cause in CAUSES:
@@ -194,9 +194,7 @@ def _key(name: str, color: str, symbol: str) -> go.Scatter:
 
 def cost(trials: Sequence[FrozenTrial]) -> go.Figure:
     """The front holds the runs that no other beats at the same price or less."""
-    figure = panels(
-        "Accuracy against price, runs to the end; the line: best for the price (lucky ones included)", ""
-    )
+    figure = panels("Accuracy against price, runs to the end; line: best for its price, luck included", "")
     ends = [trial for trial in trials if ran_to_the_end(trial) and trial.user_attrs.get("macs")]
     for arm in arms_of(ends):
         own = thinned([trial for trial in ends if trial.user_attrs["arm"] == arm], DOTS)
@@ -226,9 +224,7 @@ def cost(trials: Sequence[FrozenTrial]) -> go.Figure:
 
 
 def budget(evidence: Evidence) -> go.Figure:
-    title = (
-        "Expected best of k trials, with 95 % band (exploratory; pruned trials are spent and count as chance)"
-    )
+    title = "Expected best of k trials, 95 % band (exploratory; a pruned one counts as chance)"
     figure = panels(title, "")
     for curve in evidence.budgets:
         color = ARM_COLORS[curve.arm]

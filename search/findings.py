@@ -14,6 +14,7 @@ from rich.console import RenderableType
 from search.evidence import Evidence, gather
 from search.grids import Grid, beat_grid, cause_grid, failure_grid, ledger_grid
 from search.plan import Plan
+from search.sentence import cut_short
 from search.storage import PLAN, confirmation_of
 from search.summary import summary
 from search.verdict_text import confirmed, spent, tables
@@ -104,7 +105,7 @@ def _search(name: str, evidence: Evidence, trials: Sequence[FrozenTrial]) -> Par
         return figures(evidence, trials)
 
     grids = (beat_grid(evidence), cause_grid(evidence), failure_grid(evidence), ledger_grid(evidence))
-    notes = []
+    notes = [text] if (text := cut_short(evidence.duels)) else []
     if evidence.plain_turns_down_at is not None:
         notes.append(
             f"Plain stacks turn down from {evidence.plain_turns_down_at} convs on (training accuracy)."

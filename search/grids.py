@@ -50,7 +50,7 @@ def beat_grid(evidence: Evidence) -> Grid:
     rows = []
     for duel in evidence.duels:
         final, cut = duel.final, duel.cut_short
-        more = "" if duel.more_pairs is None or duel.word != "undecided" else f" {_many(duel.more_pairs)}"
+        more = "" if duel.more_pairs is None or duel.word != "undecided" else f" {many(duel.more_pairs)}"
         rows.append(
             (
                 NAMES[duel.arm],
@@ -66,7 +66,7 @@ def beat_grid(evidence: Evidence) -> Grid:
             )
         )
     return Grid(
-        "Against plain, points within pairs; best: the rival's best minus plain's best (exploratory)",
+        "Against plain, points within pairs; best: the rival's minus plain's (exploratory)",
         (
             "arm", "convs", "verdict, pairs needed", "mean", "95 % interval", "pairs", "win/tie/loss",
             "best here", "best of all", "cut short: w/t/l",
@@ -76,7 +76,8 @@ def beat_grid(evidence: Evidence) -> Grid:
     )  # fmt: skip
 
 
-def _many(pairs: int) -> str:
+def many(pairs: int) -> str:
+    """An estimate of pairs still needed."""
     return "> 1,000" if pairs > MANY else f"~{pairs}"
 
 

@@ -37,14 +37,12 @@ def sentence(arms: Sequence[str], duels: Sequence[Duel]) -> str:
         return "Only plain stacks have been trained: there is nothing to compare them with."
     if "plain" not in arms:
         return f"No plain stack has been trained: there is nothing to compare {listed(rivals)} with."
-    own = [duel for duel in duels if duel.band != DEEPER]
-    ended, cut = sum(duel.final.pairs for duel in own), sum(duel.cut_short.pairs for duel in own)
-    if not ended:
-        return "No pair has been trained to the end yet." + _cut_short(own, cut)
+    if not any(duel.final.pairs for duel in duels):
+        return "No pair has been trained to the end yet."
     clauses = [_clause([duel for duel in duels if duel.arm == arm], NAMES[arm]) for arm in rivals]
     clauses.sort(key=lambda clause: clause[0])
     text = "; ".join(clause for _, clause in clauses)
-    return f"{text[0].upper()}{text[1:]} (exploratory).{_cut_short(own, cut)}"
+    return f"{text[0].upper()}{text[1:]} (exploratory)."
 
 
 def _clause(duels: Sequence[Duel], name: str) -> tuple[int, str]:
@@ -106,15 +104,16 @@ def _lacking(duels: Sequence[Duel]) -> str:
     return f" (mean {points(nearest.final.mean)} points in {where}, {many} needed)"
 
 
-def _cut_short(duels: Sequence[Duel], cut: int) -> str:
-    """Who led where a pruner stopped one of a pair, which is no verdict."""
-    parts = []
+def cut_short(duels: Sequence[Duel]) -> str:
+    """Who led where a pruner stopped one of a pair, which is no verdict. Empty where it stopped none."""
+    parts, cut = [], 0
     for arm in dict.fromkeys(duel.arm for duel in duels):
-        scores = [duel.cut_short for duel in duels if duel.arm == arm]
+        scores = [duel.cut_short for duel in duels if duel.arm == arm and duel.band != DEEPER]
         pairs, wins = sum(score.pairs for score in scores), sum(score.wins for score in scores)
+        cut += pairs
         if pairs:
             parts.append(f"{NAMES[arm]} led in {wins:,} of {pairs:,}")
-    return f" Not counted: {_pairs(cut)} cut short, where {listed(parts)}." if parts else ""
+    return f"Not counted: {_pairs(cut)} cut short by the pruner, where {listed(parts)}." if parts else ""
 
 
 def _low(duel: Duel) -> float:

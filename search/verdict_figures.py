@@ -55,7 +55,7 @@ def by_depth(verdicts: Verdicts, plan: Plan, scored: Sequence[tuple[Run, FrozenT
             )  # fmt: skip
             figure.add_trace(_means(runs, arm, panel, shift))
     for panel in (1, 2):
-        set_depth_axis(figure, [trial for _, trial in scored], panel)
+        set_depth_axis(figure, [trial for _, trial in scored], panel, plan.depths)
         set_axis(figure, "yaxis", panel, "accuracy, %" if panel == 1 else "", **ACCURACY)
     return figure if scored else empty(figure)
 
@@ -80,7 +80,7 @@ def _means(runs: dict[int, list[float]], arm: str, panel: int, shift: float) -> 
 
 def differences(verdicts: Verdicts) -> go.Figure:
     """Means with 95 % intervals against plain; the band is the margin."""
-    title = "Test accuracy against plain: mean over seeds with 95 % interval; grey: too little to matter"
+    title = "Test accuracy against plain: mean over seeds with 95 % interval; grey: the margin"
     figure = panels(title, "each under its own best recipe", "twins, under plain's best recipe")
     for panel, recipe in ((1, OWN), (2, "plain")):
         figure.add_shape(
@@ -117,9 +117,7 @@ def differences(verdicts: Verdicts) -> go.Figure:
 
 def twins(plan: Plan, scored: Sequence[tuple[Run, FrozenTrial]]) -> go.Figure:
     """Every line leads from a plain run to its twin with shortcuts: equal weights, images and batches."""
-    figure = panels(
-        "Each line: one seed and one recipe at one depth, from plain to its twin with shortcuts", ""
-    )
+    figure = panels("Each line: one seed and recipe at one depth, from plain to its twin", "")
     groups: dict[int, dict[str, tuple[Run, FrozenTrial]]] = {}
     for run, trial in scored:
         groups.setdefault(run.twins, {})[run.arm] = (run, trial)

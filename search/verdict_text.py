@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from search.grids import CAUSES, Grid
+from search.grids import CAUSES, Grid, many
 from search.plan import Choice, Plan
 from search.sentence import NAMES, listed, points, span
 from search.statistics import Comparison
 from search.verdicts import OWN, Verdicts, Versus
 
+RECIPES = {OWN: "own", "plain": "plain's", "residual": "residual's", "preact": "pre-act.'s"}
+
 
 def confirmed(verdicts: Verdicts) -> str:
-    """One sentence for each arm, on pairs of which each arm had its own best recipe."""
-    if not verdicts.versus or not any(versus.result for versus in verdicts.versus):
+    """One clause for each arm, on pairs of which each arm had its own best recipe."""
+    if not any(versus.result for versus in verdicts.versus):
         return "Nothing is confirmed yet: no pair has ended."
     rivals = list(dict.fromkeys(versus.arm for versus in verdicts.versus))
     clauses = [_clause([v for v in verdicts.versus if (v.arm, v.recipe) == (arm, OWN)]) for arm in rivals]
@@ -23,27 +25,25 @@ def confirmed(verdicts: Verdicts) -> str:
         "Confirmed" if verdicts.complete else f"So far, {verdicts.finished:,} of {verdicts.planned:,} runs"
     )
     more = " after looking" if len(verdicts.seeds) > 1 else ""
-    return f"{state} (test images, {seeds}{more}, each arm with its own best recipe): {text}."
+    return f"{state} (test images, {seeds}{more}): {text}."
 
 
 def _clause(versus: Sequence[Versus]) -> str:
     by_word: dict[str, list[Versus]] = {"beats": [], "loses": [], "equal": [], "undecided": []}
     for one in versus:
         by_word[one.result.word if one.result else "undecided"].append(one)
-    verbs = {"beats": "beats plain by", "loses": "loses to plain by"}
     parts = []
-    for word, verb in verbs.items():
-        depths = [
-            f"{points(v.result.mean, signed=False)} {_bare(v.result)} at {v.depth}"
-            for v in by_word[word]
+    for word, verb in (("beats", "beats plain by"), ("loses", "loses to plain by")):
+        amounts = [
+            f"{points(v.result.mean, signed=False)}{' points' * (i == 0)} {_bare(v.result)} at {v.depth}"
+            for i, v in enumerate(by_word[word])
             if v.result
         ]
-        if depths:
-            parts.append(f"{verb} {listed(depths)} convs")
-    if by_word["equal"]:
-        parts.append(f"equals it at {listed([str(v.depth) for v in by_word['equal']])} convs")
-    if by_word["undecided"]:
-        parts.append(f"is undecided at {listed([str(v.depth) for v in by_word['undecided']])} convs")
+        if amounts:
+            parts.append(f"{verb} {listed(amounts)} convs")
+    for word, verb in (("equal", "equals plain at"), ("undecided", "is undecided at")):
+        if by_word[word]:
+            parts.append(f"{verb} {listed([str(v.depth) for v in by_word[word]])} convs")
     return ", ".join(parts)
 
 
@@ -54,33 +54,32 @@ def _bare(result: Comparison) -> str:
 
 
 def verdict_grid(verdicts: Verdicts) -> Grid:
-    """Who beats plain at which depth, each arm under its own best recipe and both under one."""
-    names = {OWN: "own", "plain": "plain's", "residual": "residual's", "preact": "pre-act.'s"}
+    """Who beats plain at which depth: each arm under its own best recipe, then twins under one."""
     rows = []
-    for versus in verdicts.versus:
+    for versus in sorted(verdicts.versus, key=lambda versus: versus.recipe != OWN):
         result = versus.result
-        head = (NAMES[versus.arm], names[versus.recipe], str(versus.depth))
+        head = (NAMES[versus.arm], RECIPES[versus.recipe], str(versus.depth))
         if result is None:
-            rows.append((*head, "no pair", *["-"] * 5, f"0 of {versus.planned}"))
+            rows.append((*head, "no pair", *["-"] * 4, f"0 of {versus.planned}"))
             continue
-        short = f" of {versus.planned}" if result.pairs < versus.planned else ""
+        more = f" {many(result.more_pairs)}" if result.word == "undecided" and result.more_pairs else ""
+        short = f", {result.pairs} of {versus.planned}" if result.pairs < versus.planned else ""
         rows.append(
             (
                 *head,
-                str(result),
+                result.word + more,
                 points(result.mean),
                 span(*result.interval) if result.pairs > 1 else "-",
-                f"{result.holm_p:.2g}",
+                f"{result.holm_p:.3f}",
                 f"{result.superiority.probability:.2f}",
-                f"{result.wins}/{result.ties}/{result.losses}",
-                f"{result.pairs}{short}",
+                f"{result.wins}/{result.ties}/{result.losses}{short}",
             )
         )
     columns = (
-        "arm", "best recipe", "convs", "against plain", "mean, points", "95 % interval", "p (Holm)",
-        "P(better)", "win/tie/loss", "pairs",
+        "arm", "best recipe", "convs", "verdict, seeds needed", "mean", "95 % interval", "p, Holm",
+        "P(better)", "win/tie/loss",
     )  # fmt: skip
-    title = f"Test accuracy against plain, margin {verdicts.margin:g} points, fresh seeds"
+    title = f"Test accuracy against plain, points, margin {verdicts.margin:g}: means of fresh seeds"
     return Grid(title, columns, tuple(rows), words=4)
 
 
@@ -95,7 +94,7 @@ def standing_grid(verdicts: Verdicts) -> Grid:
             _accuracy(s.val),
             _accuracy(s.test) + ("" if s.test_sd is None else f" ± {s.test_sd:.1f}"),
             _accuracy(s.train),
-            f"{s.failed} of {s.runs}" + ("" if s.fisher_p is None else f" (p {s.fisher_p:.2g})"),
+            f"{s.failed} of {s.runs}" + ("" if s.fisher_p in (None, 1) else f", p {s.fisher_p:.2g}"),
             "-" if s.grad_ratio is None else points(s.grad_ratio),
             "-" if s.feature_cosine is None else f"{s.feature_cosine:.2f}",
             ", ".join(f"{s.causes[cause]} {cause}" for cause in CAUSES if s.causes.get(cause)) or "-",

@@ -11,6 +11,7 @@ from test_report import made
 from search.duels import at_common_epoch, duels_of
 from search.evidence import gather, middle
 from search.findings import VERSION
+from search.sentence import cut_short
 
 PRUNED, RUNNING, FAIL = TrialState.PRUNED, TrialState.RUNNING, TrialState.FAIL
 
@@ -78,11 +79,7 @@ def test_a_loss_at_another_depth_is_told_beside_the_win() -> None:
         ([made(0, "plain"), made(1, "preact", state=RUNNING)], "Only plain stacks have been trained"),
         ([made(0, "residual"), made(1, "preact")], "No plain stack has been trained: there is nothing to"),
         ([made(0, "plain", state=FAIL), made(1, "preact")], "No pair has been trained to the end yet."),
-        (
-            [cut(0, "plain", [0.1]), cut(1, "preact", [0.5])],
-            "No pair has been trained to the end yet. Not counted: 1 pair cut short, where pre-activation "
-            "led in 1 of 1.",
-        ),
+        ([cut(0, "plain", [0.1]), cut(1, "preact", [0.5])], "No pair has been trained to the end yet."),
     ],
     ids=["empty", "running", "plain alone", "no plain", "failed", "pruned"],
 )
@@ -180,6 +177,14 @@ def test_a_pruned_trial_is_spent_and_never_the_best() -> None:
     [budget] = gather(trials).budgets
     assert budget.trials == (1, 2)
     assert budget.expected == (30.0, 50.0)  # of one: 50 or chance, 10
+
+
+def test_pairs_that_a_pruner_cut_short_are_told_apart() -> None:
+    trials = [cut(0, "plain", [0.1]), cut(1, "preact", [0.5])]
+    assert cut_short(gather(trials).duels) == (
+        "Not counted: 1 pair cut short by the pruner, where pre-activation led in 1 of 1."
+    )
+    assert cut_short(gather(deep_pairs(3)).duels) == ""
 
 
 def test_trials_that_lack_attributes_break_nothing() -> None:

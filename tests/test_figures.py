@@ -81,7 +81,7 @@ def test_the_sentence_is_the_title_and_the_turn_is_marked() -> None:
     figure = degradation(evidence, trials)
     title = figure.layout.title.text
     assert title.replace("<br>", " ") == evidence.sentence
-    assert all(len(line) <= 96 for line in title.split("<br>"))
+    assert all(len(line) <= 84 for line in title.split("<br>"))
     assert evidence.plain_turns_down_at is not None
     assert [shape.x0 for shape in figure.layout.shapes] == [evidence.plain_turns_down_at] * 2
 
