@@ -42,6 +42,12 @@ def sample_architectures(count: int, seed: int = 0) -> list[Architecture]:
     return found
 
 
+@pytest.fixture(autouse=True)
+def artifacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not into the folder of the person who runs the tests."""
+    monkeypatch.setenv("ARCHSEARCH_ARTIFACTS", str(tmp_path / "artifacts"))
+
+
 @pytest.fixture(scope="session")
 def architectures() -> list[Architecture]:
     return sample_architectures(100)

@@ -32,11 +32,12 @@ class Command:
         self.study.write_text(TINY)
         self.started: list[subprocess.Popen[str]] = []
         self.env = {k: v for k, v in os.environ.items() if not k.startswith(("OPTUNA", "ARCHSEARCH"))}
+        self.env["ARCHSEARCH_ARTIFACTS"] = f"{folder}/artifacts"
 
-    def start(self, *options: str, **env: str) -> subprocess.Popen[str]:
+    def start(self, *options: str, command: str = "run", **env: str) -> subprocess.Popen[str]:
         words = ["--study", str(self.study), "--storage", self.url, *options]
         process = subprocess.Popen(
-            [sys.executable, "-m", "search.run", *words],
+            [sys.executable, "-m", f"search.{command}", *words],
             cwd=REPOSITORY,
             env=self.env | env,
             stdout=subprocess.PIPE,
@@ -53,8 +54,8 @@ class Command:
             process.kill()
             process.communicate()
 
-    def run(self, *options: str, **env: str) -> subprocess.CompletedProcess[str]:
-        process = self.start(*options, **env)
+    def run(self, *options: str, command: str = "run", **env: str) -> subprocess.CompletedProcess[str]:
+        process = self.start(*options, command=command, **env)
         out, err = process.communicate(timeout=300)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
