@@ -141,6 +141,7 @@ def test_a_login_file_has_comments_and_users(tmp_path: Path, capsys: pytest.Capt
         (f"ada:{ADA.replace('ln=10', 'ln=31')}\n".encode(), "line 1"),
         (b"\xff\xfe\n", "cannot be read"),
     ],
+    ids=["empty", "comment", "no hash", "twice", "no user", "no colon", "short", "costly", "no text"],
 )
 def test_a_bad_login_file_is_told_without_what_it_holds(tmp_path: Path, text: bytes, message: str) -> None:
     path = tmp_path / "logins"
