@@ -93,7 +93,7 @@ def findings_of(study: Study) -> Findings:
     if other is None:
         return Findings(study.study_name, evidence, None, (_search(study.study_name, evidence, trials),))
     verdicts, part = _confirmation(other, Plan.from_json(other.user_attrs[PLAN]))
-    evidence = replace(evidence, sentence=f"{evidence.sentence} {part.sentence}")
+    evidence = replace(evidence, sentence=f"{part.sentence} In the search: {evidence.sentence}")
     search = _search(study.study_name, evidence, trials)
     return Findings(study.study_name, evidence, verdicts, (search, part))
 

@@ -54,10 +54,13 @@ def _bare(result: Comparison) -> str:
 
 
 def verdict_grid(verdicts: Verdicts) -> Grid:
-    """Who beats plain at which depth: each arm under its own best recipe, then twins under one."""
-    rows = []
+    """Who beats plain at which depth: each arm under its own best recipe, then twins under one, where that is
+    not the same pairs again."""
+    rows, own = [], {(v.arm, v.depth): _sample(v.result) for v in verdicts.versus if v.recipe == OWN}
     for versus in sorted(verdicts.versus, key=lambda versus: versus.recipe != OWN):
         result = versus.result
+        if versus.recipe != OWN and _sample(result) == own[versus.arm, versus.depth]:
+            continue
         head = (NAMES[versus.arm], RECIPES[versus.recipe], str(versus.depth))
         if result is None:
             rows.append((*head, "no pair", *["-"] * 4, f"0 of {versus.planned}"))
@@ -81,6 +84,10 @@ def verdict_grid(verdicts: Verdicts) -> Grid:
     )  # fmt: skip
     title = f"Test accuracy against plain, points, margin {verdicts.margin:g}: means of fresh seeds"
     return Grid(title, columns, tuple(rows), words=4)
+
+
+def _sample(result: Comparison | None) -> tuple[float, ...] | None:
+    return None if result is None else (result.pairs, result.mean, *result.interval)
 
 
 def standing_grid(verdicts: Verdicts) -> Grid:
