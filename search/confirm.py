@@ -71,7 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    from search.storage import check_same, confirmation_name, find, plan_of, storage_url, watch
+    from search.database import storage_url
+    from search.storage import check_same, confirmation_name, find, plan_of, watch
     from search.studyfile import find_study, load_spec
 
     path, url = find_study(options.study), storage_url(options.storage)
@@ -85,10 +86,11 @@ def run(options: argparse.Namespace) -> int:
 
     from search.confirmation import open_confirmation
     from search.datasets import load
+    from search.heart import heartbeat_settings
     from search.launch import launch, terminal
     from search.plan import Plan
     from search.recipes import make_plan
-    from search.worker import Job, heartbeat_settings
+    from search.worker import Job
     from search.workers import plan as plan_workers
 
     heartbeat_settings()

@@ -18,11 +18,12 @@ from search.data import TrainingData, to_device
 from search.datasets import DataConfig, Images, Whole
 from search.errors import StudyFailed
 from search.objective import Ending, Objective, Setup
+from search.optimization import autocast_of
 from search.plan import Plan
 from search.space import make_architecture, make_config, suggest
 from search.spec import StudySpec
 from search.storage import PLAN, claims_of, open_study
-from search.train import TrainResult, autocast_of, evaluate
+from search.train import TrainResult, evaluate
 from search.verdicts import TEST_READS
 
 Splits = Callable[[int], tuple[TrainingData, Images]]

@@ -23,10 +23,11 @@ from optuna.artifacts import FileSystemArtifactStore
 from optuna_dashboard import _app
 
 from search.artifacts import artifact_folder
+from search.database import shown_url, storage_url
 from search.errors import SearchError, SpecError
 from search.guard import Guard, Logins, host_name, is_loopback, password_hash, read_logins
 from search.options import add_storage_option, parser_of
-from search.storage import shown_url, storage_url, watch
+from search.storage import watch
 
 BODY_BYTES, REFUSED_BODY_BYTES = 128 << 20, 1 << 20
 EXAMPLES = """\

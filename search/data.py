@@ -60,9 +60,16 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
 
 
 def batches(
-    data: TrainingData, batch_size: int, seed: int, epoch: int, crop: int = 0, flip: bool = False
+    data: TrainingData,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    crop: int = 0,
+    flip: bool = False,
+    first: int = 0,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """One epoch of (images_BCHW in channels_last, labels_B), a function of seed and epoch alone."""
+    """One epoch of (images_BCHW in channels_last, labels_B), a function of seed and epoch alone; from batch
+    `first` on."""
     device, count = data.device, len(data.train_NHWC)
     # drawn on the CPU: every device sees the same batches
     state = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)
@@ -70,7 +77,7 @@ def batches(
     order_N = torch.randperm(count, generator=generator).to(device)
     shift_N2 = torch.randint(0, 2 * crop + 1, (count, 2), generator=generator).to(device)
     flip_N = (torch.rand(count, generator=generator) < (0.5 if flip else 0.0)).to(device)
-    for step in range(steps_per_epoch(count, batch_size)):
+    for step in range(first, steps_per_epoch(count, batch_size)):
         picked = slice(step * batch_size, (step + 1) * batch_size)
         index_B = order_N[picked]
         images_BHWC = data.normalize(data.train_NHWC[index_B])

@@ -9,16 +9,19 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from optuna.exceptions import StorageInternalError
 from optuna.study import Study
 from rich.console import Console
 from rich.text import Text
 
 from search import workers
+from search.database import shown_url
 from search.errors import SearchError, StudyFailed
+from search.loop import Stop, check_failures
 from search.progress import Progress
 from search.publish import Publisher
-from search.storage import claims_of, shown_url
-from search.worker import Job, Stop, check_failures
+from search.storage import claims_of
+from search.worker import Job
 
 
 @dataclass(frozen=True)
@@ -42,13 +45,22 @@ def launch(job: Job, study: Study, slots: Sequence[workers.Slot], console: Conso
     if not left:
         return Run(0, stopped=False, seconds=None)
     stop, started = Stop(), time.monotonic()
+    claims.in_a_hurry = stop.is_set
+
+    def reap() -> list[int]:
+        """Of a worker that was killed; without the database, another one notices later."""
+        try:
+            return claims.reap(study._study_id, math.inf)
+        except StorageInternalError:
+            return []
+
     progress = Progress(study, job.trials, console, quiet)
-    with progress, Publisher(study, progress.say):
+    with progress, Publisher(study, progress.say, stop.is_set):
         if len(slots[:left]) == 1:
             code = workers.work_here(job, stop, progress.update)
         else:
             crew = workers.Crew(job, list(slots[:left]), progress.say)
-            code = crew.run(stop, progress.update, lambda: claims.reap(study._study_id, math.inf))
+            code = crew.run(stop, progress.update, reap)
     if code == StudyFailed.exit_code:
         check_failures(study, before)
     finished = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))

@@ -18,13 +18,17 @@ from models.cost import measure_cost
 from models.network import Network, build
 from search.arms import place_of, training_seed
 from search.artifacts import keep_if_best
-from search.claims import ClaimLost, ClaimStorage
+from search.checkpoints import StudyCheckpoints
+from search.claims import ClaimStorage
 from search.data import TrainingData
 from search.diagnostics import cause_of
-from search.errors import SearchError
+from search.errors import DeviceError, SearchError
+from search.leases import ClaimLost
+from search.optimization import TrainConfig
+from search.reporter import Reporter
 from search.space import configuration_fingerprint, make_architecture, make_config, suggest
 from search.spec import StudySpec
-from search.train import EpochResult, TrainConfig, TrainResult, train
+from search.train import EpochResult, TrainResult, train
 
 LAST_EPOCHS = 3
 """A trial's value is the mean validation accuracy of so many last epochs: a maximum would reward luck."""
@@ -60,6 +64,7 @@ class Objective:
     data: TrainingData
     image_shape: tuple[int, int, int]
     claims: ClaimStorage
+    checkpoints: StudyCheckpoints
 
     def run(self, trial: optuna.Trial, interrupted: Callable[[], bool]) -> str:
         """Trains the trial and finishes it in the database. Returns its outcome; after "interrupted" the
@@ -101,31 +106,46 @@ class Objective:
         return build(setup.architecture, setup.config.seed)
 
     def _train(self, trial: optuna.Trial, setup: Setup, interrupted: Callable[[], bool]) -> str:
+        identity = described(setup) | {"spec": self.spec.fingerprint(), "torch": torch.__version__}
+        kept = self.checkpoints.trial(trial.number, self.claims.worker or "", identity)
+        reporter = Reporter(trial)
+
         def report(result: EpochResult) -> bool:
-            trial.report(result.val_accuracy, step=result.epoch)
-            return result.epoch < setup.config.epochs and trial.should_prune()
+            return reporter.report(result.epoch, result.val_accuracy, result.epoch == setup.config.epochs)
 
         try:
             network = self.build(trial, setup)
-            result = train(network, setup.data, setup.config, report, interrupted)
-            if result.outcome == "interrupted":
+            resume = kept.newest()
+            if resume is not None:
+                reporter.replay([result["val_accuracy"] for result in resume["history"]])
+            result = train(network, setup.data, setup.config, report, interrupted, kept.keep, resume)
+            if result.outcome == "interrupted" or not reporter.flush(interrupted):
                 return "interrupted"
             ending = ending_of(setup.architecture, setup.data.classes, result)
             attrs = ending.attrs | self.conclude(trial, setup, network, result, ending)
         except (SearchError, ClaimLost, optuna.exceptions.StorageInternalError):
             raise
         except Exception as error:
-            return self._fail(trial, error)
+            outcome = self._fail(trial, error)
+            kept.remove()
+            return outcome
         finally:
+            reporter.close()
             network = None  # type: ignore[assignment]
             if setup.data.device.type == "cuda":
                 gc.collect()
                 torch.cuda.empty_cache()
         self.claims.finish(trial._trial_id, ending.state, ending.value, attrs)
+        kept.remove()
         return ending.outcome
 
     def _fail(self, trial: optuna.Trial, error: Exception) -> str:
+        """Deterministic errors are not tried again. Raises DeviceError when the GPU failed: no trial runs in
+        this process any more, and this one is for another worker."""
         out_of_memory = _is_out_of_memory(error)
+        if _is_device_failure(error) and not out_of_memory:
+            self.claims.release(trial._trial_id, spent=True)
+            raise DeviceError(f"the GPU failed: {str(error).splitlines()[0]}") from error
         attrs: dict[str, Any] = {"outcome": "oom" if out_of_memory else "error"}
         if not out_of_memory:
             attrs["error"] = traceback.format_exc()[-MAX_TRACEBACK:]
@@ -201,6 +221,10 @@ def _replicate(trial: optuna.Trial, fingerprint: str, seed: int) -> tuple[int, d
 def _short(value: float) -> float | None:
     """Four significant digits; JSON has no NaN."""
     return float(f"{value:.4g}") if math.isfinite(value) else None
+
+
+def _is_device_failure(error: Exception) -> bool:
+    return isinstance(error, torch.AcceleratorError) or "CUDA error" in str(error)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

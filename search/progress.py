@@ -6,6 +6,7 @@ import json
 import time
 from types import TracebackType
 
+from optuna.exceptions import StorageInternalError
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console, Group, RenderableType
@@ -49,7 +50,10 @@ class Progress:
         self.console.print(Text(line), soft_wrap=True)
 
     def update(self) -> None:
-        self.trials = self.study.get_trials(deepcopy=False)
+        try:
+            self.trials = self.study.get_trials(deepcopy=False)
+        except StorageInternalError:  # the workers wait for the database; so can the screen
+            return
         new = [t for t in self.trials if t.state.is_finished() and t.number not in self.seen]
         for trial in sorted(new, key=lambda t: (t.datetime_complete, t.number)):
             self.seen.add(trial.number)

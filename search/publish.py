@@ -91,13 +91,16 @@ def _write(study: Study, rows: dict[str, Any], finished: int) -> None:
 
 
 class Publisher:
-    """Publishes now and then from a thread of its own, and a last time when a search ends well.
+    """Publishes now and then from a thread of its own, and a last time when a search ends well and nobody
+    waits for its end.
 
     A failure, as of the database, is told of once: the search goes on, and so does this.
     """
 
-    def __init__(self, study: Study, say: Callable[[str], None]) -> None:
-        self.study, self.say = study, say
+    def __init__(
+        self, study: Study, say: Callable[[str], None], in_a_hurry: Callable[[], bool] = lambda: False
+    ) -> None:
+        self.study, self.say, self.in_a_hurry = study, say, in_a_hurry
         self.at_start = self.published = finished_of(study)
         self.told = False
         self.pause = SECONDS
@@ -112,7 +115,7 @@ class Publisher:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.over.set()
-        if kind is None:
+        if kind is None and not self.in_a_hurry():
             self.thread.join()
             self._publish(least=1)
             self._publish_search()

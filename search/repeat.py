@@ -70,7 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    from search.storage import check_same, find, storage_url, watch
+    from search.database import storage_url
+    from search.storage import check_same, find, watch
     from search.studyfile import find_study, load_spec
 
     path, url = find_study(options.study), storage_url(options.storage)

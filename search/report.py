@@ -35,9 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
+    from search.database import storage_url
     from search.findings import findings_of
     from search.page import page
-    from search.storage import find, storage_url, watch
+    from search.storage import find, watch
 
     storage = watch(storage_url(options.storage), writes=False)
     findings = findings_of(find(storage, options.name or Path(options.study).stem))

@@ -48,17 +48,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    from search.storage import storage_url
+    from search.database import storage_url
     from search.studyfile import find_study, load_spec
 
     spec = load_spec(find_study(options.study), seed=options.seed)
     url = storage_url(options.storage)
 
     from search.datasets import load
+    from search.heart import heartbeat_settings
     from search.launch import launch, terminal
     from search.space import check_fit
     from search.storage import open_study
-    from search.worker import Job, heartbeat_settings
+    from search.worker import Job
     from search.workers import plan
 
     name = options.name or spec.name

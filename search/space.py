@@ -13,8 +13,8 @@ import optuna
 from models.architecture import Architecture, Stage
 from models.cost import count_params
 from search.errors import SpecError
+from search.optimization import TrainConfig
 from search.spec import Domain, Range, Space, StudySpec
-from search.train import TrainConfig
 
 Values = dict[str, Any]
 

@@ -1,55 +1,33 @@
-"""Opening and joining studies. The only module that sees a database URL."""
+"""Opening, joining and looking at studies."""
 
 from __future__ import annotations
 
-import os
 import platform
+import secrets
 import sqlite3
 import warnings
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import optuna
 import sqlalchemy
-from filelock import FileLock
 from optuna.storages import BaseStorage, get_storage
 from optuna.study import Study, StudyDirection
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.engine import make_url
 
-from search.claims import ClaimStorage
+from search.database import BUSY_SECONDS, engine_settings, reaching, schema_lock, shown_url
 from search.errors import DatabaseError, SpecError
+from search.patience import PatientStorage
 from search.rows import RowStorage
 from search.spec import StudySpec, differences
 
-DEFAULT_URL = "sqlite:///studies/search.db"
-BUSY_SECONDS = 60
 KINDS = {"search": "run", "confirmation": "confirm", "collection of repeats": "repeat"}
 """Of studies, with the command that each belongs to."""
 PLAN = "confirmation"
 """User attribute of a study that is one: what it trains and tests."""
-_SCHEMA_LOCK = 0x61726368  # any number, the same in every process: the key of a PostgreSQL advisory lock
-
-
-def storage_url(option: str | None) -> str:
-    """--storage, else OPTUNA_STORAGE, else SQLite in studies/. Raises SpecError for what is no URL."""
-    text = option or os.environ.get("OPTUNA_STORAGE") or DEFAULT_URL
-    try:
-        url = make_url(text)
-        url.get_dialect()
-    except (ArgumentError, NoSuchModuleError, ImportError, ValueError):
-        shown = text if "@" not in text else text.rpartition("@")[2]
-        raise SpecError(
-            f"--storage must be a database URL such as {DEFAULT_URL} or "
-            f"postgresql+psycopg://user@host/database, got {shown!r}"
-        ) from None
-    if _is_sqlite(url) and url.database in (None, "", ":memory:"):
-        raise SpecError(f"--storage must name a file: a search outlives its process, got {text!r}")
-    return text
 
 
 def open_study(
@@ -67,8 +45,8 @@ def open_study(
     first. Safe when several processes start at once. Raises SpecError when the study holds another spec or
     other data, DatabaseError when the database cannot be reached.
     """
-    with _reaching(url), _schema_lock(url):
-        storage = get_storage(_connect(url))
+    with reaching(url), schema_lock(url):
+        storage = get_storage(PatientStorage(url, engine_settings(url, "command"), seconds=10, tell=_nobody))
         study = optuna.create_study(
             storage=storage, study_name=name, direction="maximize", load_if_exists=True
         )
@@ -80,6 +58,7 @@ def open_study(
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 study.set_metric_names(["validation accuracy"])
             study.set_user_attr("kind", kind)
+            study.set_user_attr("key", secrets.token_hex(8))
             study.set_user_attr("versions", versions())
             study.set_user_attr("data_fingerprint", data_fingerprint)
             study.set_user_attr("spec_fingerprint", spec.fingerprint())
@@ -95,10 +74,14 @@ def open_study(
     return study
 
 
-def join_study(url: str, name: str, worker: str, budget: int) -> tuple[Study, ClaimStorage]:
-    """A worker's own connection to a study that is open. Raises DatabaseError."""
-    with _reaching(url):
-        claims = _connect(url, worker, budget)
+def join_study(
+    url: str, name: str, worker: str, budget: int, in_a_hurry: Callable[[], bool] = lambda: False
+) -> tuple[Study, PatientStorage]:
+    """A worker's own connection to a study that is open; `in_a_hurry`: whether it is to end, and no longer
+    waits for a database that is away. Raises DatabaseError."""
+    with reaching(url):
+        claims = PatientStorage(url, engine_settings(url, worker), worker, budget)
+        claims.in_a_hurry = in_a_hurry
         return optuna.load_study(study_name=name, storage=get_storage(claims)), claims
 
 
@@ -107,9 +90,10 @@ def watch(url: str, writes: bool) -> BaseStorage:
 
     Without `writes`, SQLite and PostgreSQL refuse them too.
     """
-    parsed, engine_kwargs = make_url(url), dict[str, Any](pool_pre_ping=True)
+    parsed, engine_kwargs = make_url(url), engine_settings(url, "dashboard")
     backend = parsed.get_backend_name()
     if backend == "sqlite":
+        del engine_kwargs["connect_args"]
         path = Path(parsed.database or "")
         if not path.is_file():
             raise DatabaseError(f"there is no {path} yet: `python -m search.run` makes it")
@@ -123,9 +107,11 @@ def watch(url: str, writes: bool) -> BaseStorage:
             return connection
 
         engine_kwargs["creator"] = connect
-    elif backend == "postgresql" and not writes:
-        engine_kwargs["execution_options"] = {"postgresql_readonly": True}
-    with _reaching(url):
+    else:
+        engine_kwargs["pool_size"] = 4  # a browser asks for several things at once
+        if backend == "postgresql" and not writes:
+            engine_kwargs["execution_options"] = {"postgresql_readonly": True}
+    with reaching(url):
         engine = sqlalchemy.create_engine(url, **engine_kwargs)
         made = sqlalchemy.inspect(engine).has_table("trials")
         engine.dispose()
@@ -172,15 +158,10 @@ def confirmation_name(search: str) -> str:
     return f"{search}-confirm"
 
 
-def claims_of(study: Study) -> ClaimStorage:
+def claims_of(study: Study) -> PatientStorage:
     claims = study._storage._backend  # type: ignore[attr-defined]
-    assert isinstance(claims, ClaimStorage)
+    assert isinstance(claims, PatientStorage)
     return claims
-
-
-def shown_url(url: str) -> str:
-    """The URL without its password."""
-    return make_url(url).render_as_string(hide_password=True)
 
 
 def versions() -> dict[str, str]:
@@ -211,49 +192,5 @@ def check_same(name: str, stored: dict[str, Any], spec: StudySpec, data_fingerpr
         )
 
 
-def _is_sqlite(url: URL) -> bool:
-    return url.get_backend_name() == "sqlite"
-
-
-def _connect(url: str, worker: str | None = None, budget: int = 0) -> ClaimStorage:
-    engine_kwargs: dict[str, Any] = {"pool_pre_ping": True}
-    if _is_sqlite(make_url(url)):
-        engine_kwargs["connect_args"] = {"timeout": BUSY_SECONDS}
-    else:
-        engine_kwargs |= {"pool_size": 1, "max_overflow": 2}
-    return ClaimStorage(url, engine_kwargs, worker, budget)
-
-
-@contextmanager
-def _schema_lock(url: str) -> Iterator[None]:
-    """One process at a time makes tables and studies: Optuna's own creation of them races."""
-    parsed = make_url(url)
-    if _is_sqlite(parsed):
-        path = Path(parsed.database or "")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock"):
-            yield
-    elif parsed.get_backend_name() == "postgresql":
-        engine = sqlalchemy.create_engine(parsed, poolclass=sqlalchemy.NullPool)
-        with engine.connect() as connection:  # closing it gives the lock back, also if this process dies
-            connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_lock(_SCHEMA_LOCK)))
-            yield
-    else:
-        yield
-
-
-@contextmanager
-def _reaching(url: str) -> Iterator[None]:
-    """Turns what a database driver throws into one line, the password left out."""
-    shown = shown_url(url)
-    try:
-        yield
-    except ImportError as error:
-        missing = error.__cause__ or error
-        raise SpecError(f"--storage {shown} needs a driver that is not installed: {missing}") from None
-    except (OSError, SQLAlchemyError, optuna.exceptions.StorageInternalError, sqlite3.Error) as error:
-        cause = error.__cause__ if isinstance(error, optuna.exceptions.StorageInternalError) else error
-        detail = str(getattr(cause, "orig", None) or cause).strip().splitlines()[0]
-        raise DatabaseError(f"the database {shown} cannot be used: {detail}") from None
-    except RuntimeError as error:  # Optuna's word for a schema of another version
-        raise DatabaseError(f"the database {shown} cannot be used: {str(error).splitlines()[0]}") from None
+def _nobody(line: str) -> None:
+    """The workers tell of a database that is away; the command that started them need not as well."""

@@ -6,7 +6,8 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,31 +16,10 @@ from torch import Tensor, nn
 from models.network import Network
 from search.data import TrainingData, batches, steps_per_epoch, validation_batches
 from search.diagnostics import Measures, Probe
+from search.optimization import TrainConfig, autocast_of, learning_rate, make_optimizer
 
 DIVERGED_LOSS = 10.0
 """Times the starting loss."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    epochs: int
-    batch_size: int
-    optimizer: str
-    """sgd or adamw."""
-    lr: float
-    """At its peak: reached by linear warm-up, then annealed by a cosine to 0 over all optimizer steps."""
-    seed: int
-    """Of batch order and augmentation."""
-    weight_decay: float = 0.0
-    """Not applied to norms, biases and scalars."""
-    warmup: float = 0.0
-    """Share of all steps."""
-    momentum: float = 0.9
-    clip: float | None = None
-    label_smoothing: float = 0.0
-    precision: str = "auto"
-    crop: int = 0
-    flip: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,12 +48,8 @@ class TrainResult:
     """Of the first step; of the first epoch's last step where branches start at zero."""
 
 
-def learning_rate(step: int, steps: int, config: TrainConfig) -> float:
-    """The rate of optimizer step `step`, from 0."""
-    warmup = round(config.warmup * steps)
-    if step < warmup:
-        return config.lr * (step + 1) / warmup
-    return config.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
+State = dict[str, Any]
+"""Where a run stands, in tensors and plain values: loading it runs no code."""
 
 
 def train(
@@ -82,18 +58,24 @@ def train(
     config: TrainConfig,
     on_epoch: Callable[[EpochResult], bool | None],
     interrupted: Callable[[], bool] = lambda: False,
+    keep: Callable[[Callable[[], State], bool], None] = lambda state, must: None,
+    resume: State | None = None,
 ) -> TrainResult:
     """Trains `network` in place on the data's device until done, diverged, or `on_epoch` returns True.
 
-    On the CPU with one thread, the same network, data and config give the same weights bit for bit. Raises
-    torch.OutOfMemoryError as it comes.
+    `keep` is offered the state after every epoch, with True when the run is interrupted, perhaps in
+    mid-epoch; a run that starts from such a state ends as if it had never stopped. On the CPU with one thread
+    the same network, data and config give the same weights bit for bit. Raises torch.OutOfMemoryError as it
+    comes, RuntimeError and KeyError for a state of another network.
     """
     run = _Run(network, data, config)
-    history: list[EpochResult] = []
+    if resume is not None:
+        run.restore(resume)
     outcome = "complete"
-    started = time.perf_counter()
-    for epoch in range(1, config.epochs + 1):
-        outcome = run.train_epoch(epoch, interrupted)
+    while len(run.history) < config.epochs:
+        outcome = run.train_epoch(interrupted)
+        if outcome == "interrupted":
+            keep(run.state, True)
         if outcome != "complete":
             break
         loss, accuracy = run.averages()
@@ -102,14 +84,14 @@ def train(
             outcome = "diverged"
             break
         measures = run.probe.measure() if run.probe else None
-        run.start = run.start or measures
-        history.append(EpochResult(epoch, loss, accuracy, *validation, measures))
-        if on_epoch(history[-1]):
+        run.end_epoch(loss, accuracy, *validation, measures)
+        if on_epoch(run.history[-1]):
             outcome = "stopped"
             break
-    seconds = time.perf_counter() - started
-    speed = run.images / seconds
-    return TrainResult(outcome, tuple(history), seconds, speed, run.loss_at_start, run.start)
+        keep(run.state, False)
+    seconds = run.seconds()
+    speed = run.images / seconds if seconds else 0.0
+    return TrainResult(outcome, tuple(run.history), seconds, speed, run.loss_at_start, run.start)
 
 
 class _Run:
@@ -127,20 +109,65 @@ class _Run:
         self.loss_at_start = math.nan
         self.probe = Probe(network) if isinstance(network, Network) else None
         self.start: Measures | None = None
+        self.history: list[EpochResult] = []
         self.losses: list[Tensor] = []
+        """Of the epoch, as many as it has had steps."""
         self.right = torch.zeros((), dtype=torch.int64, device=device)
         self.seen = 0
+        self.before, self.started = 0.0, time.perf_counter()
 
-    def train_epoch(self, epoch: int, interrupted: Callable[[], bool]) -> str:
-        """Returns complete, diverged or interrupted."""
-        config = self.config
+    def seconds(self) -> float:
+        """Of training, those before an interruption included."""
+        return self.before + time.perf_counter() - self.started
+
+    def state(self) -> State:
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "images": self.images,
+            "seconds": self.seconds(),
+            "loss_at_start": self.loss_at_start,
+            "start": asdict(self.start) if self.start else None,
+            "history": [asdict(result) for result in self.history],
+            "losses": torch.stack(self.losses) if self.losses else torch.empty(0),
+            "right": self.right,
+            "seen": self.seen,
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state_all() if self.data.device.type == "cuda" else [],
+        }
+
+    def restore(self, state: State) -> None:
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.images, self.before = state["step"], state["images"], state["seconds"]
+        self.loss_at_start = state["loss_at_start"]
+        self.start = Measures(**state["start"]) if state["start"] else None
+        self.history = [_result(values) for values in state["history"]]
+        self.losses = list(state["losses"].to(self.data.device))
+        self.right.copy_(state["right"])
+        self.seen = state["seen"]
+        torch.set_rng_state(state["random"])
+        for device, random in enumerate(state["random_cuda"][: torch.cuda.device_count()]):
+            torch.cuda.set_rng_state(random, device)
+
+    def end_epoch(
+        self, loss: float, accuracy: float, val_loss: float, val_accuracy: float, measures: Measures | None
+    ) -> None:
+        self.start = self.start or measures
+        epoch = len(self.history) + 1
+        self.history.append(EpochResult(epoch, loss, accuracy, val_loss, val_accuracy, measures))
+        self.losses, self.seen = [], 0
+        self.right.zero_()
+
+    def train_epoch(self, interrupted: Callable[[], bool]) -> str:
+        """From where it stands. Returns complete, diverged or interrupted."""
+        config, done = self.config, len(self.losses)
         # reading a loss makes a GPU wait for it; there divergence is looked for once per epoch
         check_every = 1 if self.data.device.type == "cpu" else self.per_epoch
         self.network.train()
-        self.losses, self.seen = [], 0
-        self.right.zero_()
         for images_BCHW, labels_B in batches(
-            self.data, config.batch_size, config.seed, epoch, config.crop, config.flip
+            self.data, config.batch_size, config.seed, len(self.history) + 1, config.crop, config.flip, done
         ):
             if interrupted():
                 return "interrupted"
@@ -197,26 +224,6 @@ class _Run:
         return torch.stack(self.losses).mean().item(), self.right.item() / self.seen
 
 
-def make_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    groups = [
-        {"params": [p for p in network.parameters() if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in network.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, fused=True)
-    return torch.optim.AdamW(groups, lr=config.lr, fused=True)
-
-
-def autocast_of(config: TrainConfig, device: torch.device) -> torch.autocast:
-    return torch.autocast(device.type, torch.bfloat16, enabled=uses_bfloat16(config.precision, device))
-
-
-def uses_bfloat16(precision: str, device: torch.device) -> bool:
-    if precision == "auto":
-        return device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return precision == "bfloat16"
-
-
 @torch.no_grad()
 def evaluate(
     network: nn.Module, data: TrainingData, autocast: torch.autocast, probe: Probe | None = None
@@ -233,3 +240,8 @@ def evaluate(
         right += (logits_BK.argmax(1) == labels_B).sum()
     count = len(data.val_labels_N)
     return loss.item() / count, right.item() / count
+
+
+def _result(values: State) -> EpochResult:
+    measures = Measures(**values["measures"]) if values["measures"] else None
+    return EpochResult(**{**values, "measures": measures})

@@ -18,7 +18,8 @@ from types import FrameType
 from typing import IO
 
 from search.errors import DeviceError
-from search.worker import Job, Stop, work
+from search.loop import Stop
+from search.worker import Job, work
 
 MAX_RESTARTS = 10
 POLL_SECONDS = 0.5

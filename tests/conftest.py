@@ -46,6 +46,7 @@ def sample_architectures(count: int, seed: int = 0) -> list[Architecture]:
 def artifacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not into the folder of the person who runs the tests."""
     monkeypatch.setenv("ARCHSEARCH_ARTIFACTS", str(tmp_path / "artifacts"))
+    monkeypatch.setenv("ARCHSEARCH_CHECKPOINTS", str(tmp_path / "checkpoints"))
 
 
 @pytest.fixture(scope="session")

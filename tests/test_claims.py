@@ -15,7 +15,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from search.claims import MAX_ATTEMPTS, SLOT, BudgetSpent, ClaimLost, ClaimStorage, worker_name
+from search.claims import SLOT, BudgetSpent, ClaimStorage
+from search.leases import MAX_ATTEMPTS, ClaimLost, worker_name
 from search.spec import StudySpec
 from search.storage import claims_of, join_study, open_study
 
@@ -115,7 +116,7 @@ def two_workers(url: str, spec: StudySpec) -> tuple[optuna.Study, ClaimStorage, 
 
 def age(claims: ClaimStorage, seconds: int) -> None:
     """Moves all heartbeats into the past."""
-    from search.claims import models
+    from search.rows import models
 
     with claims._transaction() as session:
         for beat in session.query(models.TrialHeartbeatModel):
@@ -207,7 +208,7 @@ def test_finishing_is_all_or_nothing(url: str, tiny: StudySpec) -> None:
 
 KILLED = """
 import sys, time
-from search.claims import worker_name
+from search.leases import worker_name
 from search.storage import join_study
 study, claims = join_study(sys.argv[1], "s", worker_name(), 5)
 study.ask()

@@ -18,6 +18,7 @@ from optuna_dashboard import get_note  # type: ignore[import-untyped]
 from test_plan import ARMS, choice, plan
 from test_run import Command, command
 
+from search.checkpoints import StudyCheckpoints
 from search.confirm import main
 from search.confirmation import Confirmation, open_confirmation, splits_of
 from search.data import to_device
@@ -182,7 +183,8 @@ class Worker:
         parts = whole.split(spec.data)
         data = to_device(parts.train, parts.val, parts.classes, device)
         splits = splits_of(whole, spec.data, device)
-        self.objective = Confirmation(spec, data, parts.image_shape, claims, splits)
+        kept = StudyCheckpoints.of(NAME, "key")
+        self.objective = Confirmation(spec, data, parts.image_shape, claims, kept, splits)
 
     def run(self) -> FrozenTrial:
         trial = self.study.ask()

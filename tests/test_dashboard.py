@@ -28,10 +28,10 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-from search.claims import worker_name
 from search.dashboard import main
 from search.errors import DatabaseError
 from search.guard import is_password
+from search.leases import worker_name
 from search.spec import StudySpec
 from search.storage import join_study, open_study, watch
 

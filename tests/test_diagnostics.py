@@ -21,7 +21,8 @@ from search.diagnostics import (
     grad_slope,
     stable_rank,
 )
-from search.train import TrainConfig, TrainResult, train
+from search.optimization import TrainConfig
+from search.train import TrainResult, train
 
 CONFIG = TrainConfig(epochs=1, batch_size=64, optimizer="sgd", lr=1e-6, seed=0)
 

@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 import search.objective
 from models.architecture import Architecture
 from search.arms import make_pruner, make_sampler
+from search.checkpoints import StudyCheckpoints
 from search.data import to_device
 from search.datasets import load
 from search.objective import Objective
@@ -37,7 +38,8 @@ class Bench:
         self.study.sampler = make_sampler(spec, suggested_names(spec.space))
         self.study.pruner = make_pruner(spec)
         data = to_device(parts.train, parts.val, parts.classes, torch.device("cpu"))
-        self.objective = Objective(spec, data, parts.image_shape, self.claims)
+        kept = StudyCheckpoints.of("s", "key")
+        self.objective = Objective(spec, data, parts.image_shape, self.claims, kept)
 
     def run(self, interrupted: bool = False) -> FrozenTrial:
         self.outcome = self.objective.run(self.study.ask(), lambda: interrupted)

@@ -33,6 +33,7 @@ class Command:
         self.started: list[subprocess.Popen[str]] = []
         self.env = {k: v for k, v in os.environ.items() if not k.startswith(("OPTUNA", "ARCHSEARCH"))}
         self.env["ARCHSEARCH_ARTIFACTS"] = f"{folder}/artifacts"
+        self.env["ARCHSEARCH_CHECKPOINTS"] = f"{folder}/checkpoints"
 
     def start(self, *options: str, command: str = "run", **env: str) -> subprocess.Popen[str]:
         words = ["--study", str(self.study), "--storage", self.url, *options]

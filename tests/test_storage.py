@@ -8,10 +8,11 @@ from pathlib import Path
 import optuna
 import pytest
 
-from search.claims import worker_name
+from search.database import shown_url, storage_url
 from search.errors import DatabaseError, SpecError
+from search.leases import worker_name
 from search.spec import StudySpec
-from search.storage import join_study, open_study, shown_url, storage_url
+from search.storage import join_study, open_study
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 

@@ -15,7 +15,8 @@ from models.architecture import Architecture, Stage
 from models.network import build
 from search.data import TrainingData, to_device
 from search.datasets import DataConfig, Images, load
-from search.train import EpochResult, TrainConfig, TrainResult, learning_rate, make_optimizer, train
+from search.optimization import TrainConfig, learning_rate, make_optimizer
+from search.train import EpochResult, TrainResult, train
 
 GOLDEN_START = 2.476370
 GOLDEN_LOSSES = [2.076880, 1.494700]

@@ -1,0 +1,176 @@
+"""Databases: where they are, how they are connected to, which may not be used. Nothing else takes a URL
+apart, or sees a password."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import optuna
+import sqlalchemy
+from filelock import FileLock
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+from search.errors import DatabaseError, SpecError
+
+DEFAULT_URL = "sqlite:///studies/search.db"
+BUSY_SECONDS = 60
+"""That SQLite waits for another process's transaction."""
+NETWORKED = {
+    "nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "beegfs", "gpfs", "glusterfs",
+    "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.s3fs", "fuse.gcsfuse", "fuse.rclone",
+}  # fmt: skip
+"""File systems whose locks SQLite cannot rely on (sqlite.org/faq.html, question 5)."""
+_SCHEMA_LOCK = 0x61726368  # any number, the same in every process
+
+
+def storage_url(option: str | None) -> str:
+    """--storage, else OPTUNA_STORAGE, else SQLite in studies/. Raises SpecError for what cannot be used."""
+    text = option or os.environ.get("OPTUNA_STORAGE") or DEFAULT_URL
+    try:
+        url = make_url(text)
+        url.get_dialect()
+    except (ArgumentError, NoSuchModuleError, ImportError, ValueError):
+        shown = text if "@" not in text else text.rpartition("@")[2]
+        raise SpecError(
+            f"--storage must be a database URL such as {DEFAULT_URL} or "
+            f"postgresql+psycopg://user@host/database, got {shown!r}"
+        ) from None
+    if is_sqlite(url):
+        if url.database in (None, "", ":memory:"):
+            raise SpecError(f"--storage must name a file: a search outlives its process, got {text!r}")
+        _check_local(Path(url.database or ""))
+    elif option and url.password:
+        _warn(
+            "warning: others on this machine can read a password in --storage: put it into a file and name "
+            "that in OPTUNA_STORAGE_PASSWORD_FILE"
+        )
+    return text
+
+
+@cache
+def _warn(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def is_sqlite(url: URL) -> bool:
+    return url.get_backend_name() == "sqlite"
+
+
+def shown_url(url: str) -> str:
+    """The URL without its password."""
+    return make_url(url).render_as_string(hide_password=True)
+
+
+def _check_local(path: Path) -> None:
+    kind = file_system_of(path)
+    if kind in NETWORKED:
+        raise SpecError(
+            f"{path} lies on a network file system ({kind}), where SQLite loses data when several processes "
+            "write: put it on a local disk, or use postgresql+psycopg://user@host/database"
+        )
+
+
+def file_system_of(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str | None:
+    """As the kernel calls it, of the folder that holds the path or will; None where it does not tell."""
+    try:
+        lines = [line.split() for line in mounts.read_text().splitlines()]
+    except OSError:
+        return None
+    place = path.absolute().resolve()
+    found = (0, None)
+    for words in lines:
+        if len(words) < 3:
+            continue
+        point = words[1].replace("\\040", " ")
+        inside = place.is_relative_to(point)
+        if inside and len(point) >= found[0]:  # a later mount covers an earlier one
+            found = (len(point), words[2])  # type: ignore[assignment]
+    return found[1]
+
+
+def engine_settings(url: str, name: str) -> dict[str, Any]:
+    """For SQLAlchemy; `name`: the worker, as the server lists its connections. A process keeps one of them,
+    and has another for a moment where Optuna needs two at once."""
+    parsed = make_url(url)
+    backend, driver = parsed.get_backend_name(), parsed.get_driver_name()
+    if backend == "sqlite":
+        return {"pool_pre_ping": True, "connect_args": {"timeout": BUSY_SECONDS}}
+    arguments: dict[str, Any] = {}
+    if (password := _password()) is not None:
+        arguments["password"] = password  # beside the URL, which is shown and passed on
+    if backend == "postgresql":
+        arguments |= {
+            "connect_timeout": 5, "application_name": f"archsearch {name}"[:63], "keepalives_idle": 10,
+            "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000,
+        }  # fmt: skip
+        if driver == "psycopg":
+            arguments["prepare_threshold"] = None  # PgBouncer gives each transaction another connection
+    elif backend == "mysql":
+        arguments |= {"connect_timeout": 5, "charset": "utf8mb4"}
+    settings = {
+        "pool_pre_ping": True, "pool_size": 1, "max_overflow": 1, "pool_recycle": 1800,
+        "connect_args": arguments,
+    }  # fmt: skip
+    # MySQL's default reads what was so when the transaction began, locks or no locks
+    return settings | ({"isolation_level": "READ COMMITTED"} if backend == "mysql" else {})
+
+
+def _password() -> str | None:
+    name = os.environ.get("OPTUNA_STORAGE_PASSWORD_FILE")
+    if not name:
+        return None
+    try:
+        return Path(name).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise SpecError(f"OPTUNA_STORAGE_PASSWORD_FILE={name} cannot be read: {reason}") from None
+
+
+@contextmanager
+def schema_lock(url: str) -> Iterator[None]:
+    """One process at a time makes tables and studies: Optuna's own creation of them races."""
+    parsed = make_url(url)
+    if is_sqlite(parsed):
+        path = Path(parsed.database or "")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{path}.lock"):
+            yield
+        return
+    arguments = engine_settings(url, "lock")["connect_args"]
+    engine = sqlalchemy.create_engine(parsed, poolclass=sqlalchemy.NullPool, connect_args=arguments)
+    with engine.connect() as connection:  # closing it gives the lock back, also if this process dies
+        if parsed.get_backend_name() == "mysql":
+            connection.execute(sqlalchemy.select(sqlalchemy.func.get_lock("archsearch", 600)))
+        else:
+            connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_lock(_SCHEMA_LOCK)))
+        yield
+
+
+@contextmanager
+def reaching(url: str) -> Iterator[None]:
+    """Turns what a database driver throws into one line, the password left out."""
+    shown = shown_url(url)
+    try:
+        yield
+    except ImportError as error:
+        missing = error.__cause__ or error
+        raise SpecError(f"--storage {shown} needs a driver that is not installed: {missing}") from None
+    except (OSError, SQLAlchemyError, optuna.exceptions.StorageInternalError, sqlite3.Error) as error:
+        raise DatabaseError(f"the database {shown} cannot be used: {reason(error)}") from None
+    except RuntimeError as error:  # Optuna's word for a schema of another version
+        raise DatabaseError(f"the database {shown} cannot be used: {str(error).splitlines()[0]}") from None
+
+
+def reason(error: BaseException) -> str:
+    """What the driver said, in one line."""
+    cause = error.__cause__ if isinstance(error, optuna.exceptions.StorageInternalError) else error
+    lines = str(getattr(cause, "orig", None) or cause or error).strip().splitlines()
+    return lines[0] if lines else type(cause).__name__

@@ -1,0 +1,206 @@
+"""Who runs which trial, and what becomes of the trials of the dead.
+
+A worker owns a running trial as long as it gives signs of life. Stock Optuna never reaps a trial whose worker
+died before the first of them, and takes live ones for dead after the database was away.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import secrets
+import socket
+import weakref
+from contextlib import AbstractContextManager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from optuna.storages._rdb.storage import _create_scoped_session
+from optuna.trial import TrialState
+from sqlalchemy.orm import Session
+
+from search.rows import RowStorage, models
+
+MAX_ATTEMPTS = 3
+
+
+class ClaimLost(Exception):
+    """The trial went to another worker, since this one was taken for dead."""
+
+
+def worker_name() -> str:
+    """host:pid:token. The token tells apart two processes that had the same pid."""
+    return f"{_host()}:{os.getpid()}:{secrets.token_hex(2)}"
+
+
+def _host() -> str:
+    """Where a pid means the same process: containers may share a host name, but not their pids."""
+    try:
+        namespace = str(Path("/proc/self/ns/pid").readlink()).strip("pid:[]")
+    except OSError:
+        return socket.gethostname()
+    return f"{socket.gethostname()}/{namespace}"
+
+
+TABLES = tuple(
+    model.__table__
+    for model in (models.TrialModel, models.TrialUserAttributeModel, models.TrialHeartbeatModel)
+)
+
+
+class LeaseStorage(RowStorage):
+    """`worker` owns what it claims; None only looks on."""
+
+    def __init__(self, url: str, engine_kwargs: dict[str, Any], worker: str | None, **options: Any) -> None:
+        super().__init__(url, engine_kwargs, **options)
+        self.worker = worker
+        weakref.finalize(self, self.engine.dispose)  # else connections are dropped without a goodbye
+        if self.engine.dialect.name == "sqlite":
+            self._serialize_sqlite()
+
+    def _serialize_sqlite(self) -> None:
+        """SQLite has no SELECT FOR UPDATE: read-then-write is safe only if BEGIN takes the write lock."""
+
+        @sqlalchemy.event.listens_for(self.engine, "connect")
+        def configure(connection: Any, _: object) -> None:
+            connection.isolation_level = None  # else the driver begins transactions by itself, and later
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+
+        @sqlalchemy.event.listens_for(self.engine, "begin")
+        def begin(connection: sqlalchemy.Connection) -> None:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+        self.engine.dispose()  # connections made before know nothing of this
+
+    def _transaction(self) -> AbstractContextManager[Session]:
+        return _create_scoped_session(self.scoped_session)
+
+    def _claim(self, session: Session, trial_id: int) -> None:
+        attempt = self._attrs(session, trial_id).get("attempt", 0) + 1
+        self._write(session, trial_id, {"worker": self.worker, "attempt": attempt})
+        session.query(models.TrialHeartbeatModel).filter_by(trial_id=trial_id).delete()
+        session.add(models.TrialHeartbeatModel(trial_id=trial_id, heartbeat=self._now(session)))
+
+    def _now(self, session: Session) -> datetime:
+        """The database's clock in UTC, whatever time zone this session or that of another worker has."""
+        clock = {
+            "postgresql": sqlalchemy.func.timezone("UTC", sqlalchemy.func.clock_timestamp()),
+            "mysql": sqlalchemy.func.utc_timestamp(6),
+        }.get(self.engine.dialect.name, sqlalchemy.func.now())  # SQLite's is UTC
+        now = session.execute(sqlalchemy.select(clock)).scalar_one()
+        return datetime.fromisoformat(now) if isinstance(now, str) else now.replace(tzinfo=None)
+
+    def _attrs(self, session: Session, trial_id: int) -> dict[str, Any]:
+        rows = models.TrialUserAttributeModel.where_trial_id(trial_id, session)
+        return {row.key: json.loads(row.value_json) for row in rows}
+
+    def _write(self, session: Session, trial_id: int, attrs: dict[str, Any]) -> None:
+        for key, value in attrs.items():
+            self._set_trial_attr_without_commit(session, models.TrialUserAttributeModel, trial_id, key, value)
+
+    def _own(self, session: Session, trial_id: int) -> Any:
+        """The row of a trial that this worker runs, locked. Raises ClaimLost."""
+        trial = models.TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
+        owner = self._attrs(session, trial_id).get("worker")
+        if trial.state != TrialState.RUNNING or owner != self.worker:
+            raise ClaimLost
+        return trial
+
+    def _running(self, session: Session, study_id: int, *where: Any) -> list[Any]:
+        """Running trials: trial_id, datetime_start, worker (as JSON), heartbeat. `where`: of TABLES."""
+        trial, owner, beat = TABLES
+        query = (
+            sqlalchemy.select(
+                trial.c.trial_id, trial.c.datetime_start, owner.c.value_json.label("worker"), beat.c.heartbeat
+            )
+            .outerjoin(owner, (owner.c.trial_id == trial.c.trial_id) & (owner.c.key == "worker"))
+            .outerjoin(beat, beat.c.trial_id == trial.c.trial_id)
+            .where(trial.c.study_id == study_id, trial.c.state == TrialState.RUNNING, *where)
+        )
+        return list(session.execute(query))
+
+    def release(self, trial_id: int, spent: bool = False) -> None:
+        """Puts a trial that this worker runs back into the queue; the attempt counts only if `spent`. Raises
+        ClaimLost."""
+        with self._transaction() as session:
+            trial = self._own(session, trial_id)
+            if not spent:
+                self._write(session, trial_id, {"attempt": self._attrs(session, trial_id)["attempt"] - 1})
+            self._requeue(session, trial)
+
+    def _requeue(self, session: Session, trial: models.TrialModel) -> None:
+        """Parameters and attributes stay; what an attempt reported goes, and the pruner's notes on it."""
+        trial.state = TrialState.WAITING
+        session.query(models.TrialIntermediateValueModel).filter_by(trial_id=trial.trial_id).delete()
+        attrs = models.TrialSystemAttributeModel
+        of_the_attempt = attrs.key.startswith("completed_rung_") | attrs.key.startswith("artifacts:")
+        session.query(attrs).filter(attrs.trial_id == trial.trial_id, of_the_attempt).delete(
+            synchronize_session=False
+        )
+
+    def beat(self, trial_id: int) -> None:
+        """Tells the others that this worker lives. Raises ClaimLost."""
+        with self._transaction() as session:
+            self._own(session, trial_id)
+            session.query(models.TrialHeartbeatModel).filter_by(trial_id=trial_id).update(
+                {"heartbeat": self._now(session)}
+            )
+
+    def reap(self, study_id: int, grace: float) -> list[int]:
+        """Numbers of the trials taken from dead workers: queued again, or failed after MAX_ATTEMPTS.
+
+        Dead: silent for `grace` seconds by the database's clock, or a process gone from this host. Silence
+        means something only to who had contact all that time: with an infinite grace it is not looked at.
+        """
+        _, owner, beat = TABLES
+        suspect = owner.c.value_json.like(f'"{_host()}:%')
+        with self._transaction() as session:
+            now = self._now(session)
+            if math.isfinite(grace):
+                since = now - timedelta(seconds=grace)
+                suspect |= beat.c.heartbeat.is_(None) | (beat.c.heartbeat < since)
+            rows = self._running(session, study_id, suspect)
+        dead = [row.trial_id for row in rows if self._is_dead(row, now, grace)]
+        return [number for trial_id in dead if (number := self._take(study_id, trial_id, grace)) is not None]
+
+    def _is_dead(self, row: Any, now: datetime, grace: float) -> bool:
+        since = row.heartbeat or row.datetime_start
+        silent = since is None or (now - since).total_seconds() > grace
+        return silent or self._is_gone(json.loads(row.worker or '""'))
+
+    def _take(self, study_id: int, trial_id: int, grace: float) -> int | None:
+        """Looks again with the trial locked: it may have given a sign of life, or be another's by now."""
+        with self._transaction() as session:
+            trial = models.TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
+            rows = self._running(session, study_id, TABLES[0].c.trial_id == trial_id)
+            if not rows or not self._is_dead(rows[0], self._now(session), grace):
+                return None
+            attrs = self._attrs(session, trial_id)
+            lost = [*attrs.get("lost_workers", []), attrs.get("worker")]
+            self._write(session, trial_id, {"lost_workers": lost})
+            if attrs.get("attempt", 0) < MAX_ATTEMPTS:
+                self._requeue(session, trial)
+            else:
+                self._write(session, trial_id, {"outcome": "lost"})
+                trial.state = TrialState.FAIL
+                trial.datetime_complete = datetime.now()
+            return int(trial.number)
+
+    def _is_gone(self, worker: str) -> bool:
+        host, _, rest = worker.partition(":")
+        pid, _, _ = rest.partition(":")
+        if host != _host() or not pid.isdigit() or worker == self.worker:
+            return False
+        if int(pid) == os.getpid():
+            return True  # an earlier process with this process's pid, as after a container's restart
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            return False
+        return False

@@ -1,0 +1,102 @@
+"""What a worker does all day: asks for a trial, runs it, asks for the next. Knows no torch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import optuna
+from optuna.study import Study
+
+from search.arms import LeadNotDrawn
+from search.claims import BudgetSpent, ClaimStorage
+from search.errors import StudyFailed
+from search.heart import Heart, Watchdog
+from search.leases import ClaimLost
+
+FAILURES_IN_A_ROW = 3
+SHORT_WAIT, LONG_WAIT = 0.2, 1.0  # seconds: for another worker's draw, for the last trials of others
+Run = Callable[[optuna.Trial, Callable[[], bool]], str]
+"""Runs a trial and finishes it in the database, unless the function interrupts it; gives its outcome."""
+
+
+class Stop:
+    """A flag that a signal handler may set: threading.Event takes a lock, which the handler's own thread
+    may be holding."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._set = False
+
+    def set(self) -> None:
+        self._set = True
+
+    def is_set(self) -> bool:
+        return self._set
+
+    def wait(self, seconds: float) -> None:
+        """Until set, `seconds` at most."""
+        end = time.monotonic() + seconds
+        while not self._set and time.monotonic() < end:
+            time.sleep(0.05)
+
+
+def run_trials(
+    study: Study,
+    claims: ClaimStorage,
+    run: Run,
+    heart: Heart,
+    watchdog: Watchdog,
+    stop: Stop,
+) -> None:
+    """Until the budget is spent and all trials are finished, or `stop` is set. Raises StudyFailed when trials
+    fail again and again.
+    """
+    before = {t.number for t in study.get_trials(deepcopy=False) if t.state.is_finished()}
+
+    def interrupted() -> bool:
+        watchdog.step()
+        return stop.is_set() or heart.lost.is_set()
+
+    while not stop.is_set():
+        try:
+            trial = study.ask()
+        except BudgetSpent:
+            if not claims.unfinished(study._study_id):
+                return
+            stop.wait(LONG_WAIT)  # others still train; should one of them die, its trial is ours
+            continue
+        except LeadNotDrawn as follower:
+            claims.release(follower.trial_id)
+            stop.wait(SHORT_WAIT)
+            continue
+        heart.lost.clear()
+        heart.trial_id = trial._trial_id
+        try:
+            outcome = run(trial, interrupted)
+            if outcome == "interrupted":
+                claims.release(trial._trial_id)
+        except ClaimLost:
+            continue
+        finally:
+            heart.trial_id = None
+            watchdog.rest()
+        if outcome == "error":
+            check_failures(study, before)
+
+
+def check_failures(study: Study, before: set[int]) -> None:
+    """Raises StudyFailed after three errors in a row, or errors in more than half of at least ten trials.
+
+    `before`: the trials that had finished when this run began; they do not count.
+    """
+    trials = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished() and t.number not in before]
+    trials.sort(key=lambda t: (t.datetime_complete, t.number))
+    failed = [t.user_attrs.get("outcome") == "error" for t in trials]
+    in_a_row = len(failed) >= FAILURES_IN_A_ROW and all(failed[-FAILURES_IN_A_ROW:])
+    if in_a_row or (len(failed) >= 10 and sum(failed) > len(failed) / 2):
+        first = trials[failed.index(True)]
+        raise StudyFailed(
+            f"{sum(failed)} of {len(failed)} trials failed, so the search stops. The first error, "
+            f"of trial {first.number}:\n{first.user_attrs['error'].rstrip()}"
+        )

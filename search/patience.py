@@ -1,0 +1,132 @@
+"""A storage that outlives its database: what fails for a moment is tried again, and counts once.
+
+Stock Optuna 5.0.0 lets every worker crash when PostgreSQL restarts. Here a call waits until the database is
+back. Each call may be repeated: an answer may be lost after the database did what it was asked (see claims).
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+import sqlalchemy.exc
+from optuna.exceptions import StorageInternalError
+
+from search.claims import ClaimStorage
+from search.database import reason
+
+Result = TypeVar("Result")
+PATIENCE = 1800.0
+"""Seconds that a call waits for a database that is away."""
+HURRY = 1.5
+"""Seconds that it waits when the process is to end."""
+FIRST, LONGEST = 0.1, 5.0
+"""Seconds between two tries, doubled from try to try; half of it is random, so that workers spread."""
+FOR_GOOD = (
+    "password authentication failed", "no password supplied", "permission denied", "readonly", "read-only",
+    "no such table", "no such column", "does not exist", "disk is full", "disk i/o error", "malformed",
+    "file is not a database", "unable to open database", "Access denied", "Unknown database",
+)  # fmt: skip
+"""Words of errors that waiting does not mend."""
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same call may succeed later: the server is away or starts, a lock was held too long."""
+    cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+    if isinstance(cause, sqlalchemy.exc.TimeoutError):  # the only connection was taken all the time
+        return True
+    if isinstance(cause, sqlalchemy.exc.DBAPIError):
+        lasting = any(word.lower() in str(cause.orig).lower() for word in FOR_GOOD)
+        lost = isinstance(cause, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError)
+        return (cause.connection_invalidated or lost) and not lasting
+    return False
+
+
+class Patience:
+    """Tries again, and tells once that it does and once that it need not any more."""
+
+    def __init__(self, seconds: float, in_a_hurry: Callable[[], bool], tell: Callable[[str], None]) -> None:
+        self.seconds, self.in_a_hurry, self.tell = seconds, in_a_hurry, tell
+        self.away_since: float | None = None
+        self.lock = threading.Lock()
+
+    def call(self, function: Callable[[], Result]) -> Result:
+        """Raises what is not transient at once, what is after `seconds`."""
+        start, delay = time.monotonic(), FIRST
+        while True:
+            try:
+                result = function()
+            except (StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
+                limit = HURRY if self.in_a_hurry() else self.seconds
+                if not is_transient(error) or time.monotonic() - start > limit:
+                    raise
+                self.note_failure(error)
+            else:
+                self.note_success()
+                return result
+            self._wait(delay * random.uniform(0.5, 1))
+            delay = min(2 * delay, LONGEST)
+
+    def _wait(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if self.in_a_hurry() and left > HURRY / 4:
+                return
+            time.sleep(min(left, 0.05))
+
+    def note_failure(self, error: BaseException) -> None:
+        with self.lock:
+            if self.away_since is None:
+                self.away_since = time.monotonic()
+                self.tell(f"the database is out of reach, training goes on meanwhile: {reason(error)}")
+
+    def note_success(self) -> None:
+        if self.away_since is None:
+            return
+        with self.lock:
+            if self.away_since is not None:
+                self.tell(f"the database is back after {time.monotonic() - self.away_since:.0f} s")
+                self.away_since = None
+
+
+def to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+class PatientStorage(ClaimStorage):
+    """Whatever is asked of it waits for its database. `claims.ClaimStorage.beat(storage, ...)` does not."""
+
+    def __init__(
+        self, *args: Any, seconds: float = PATIENCE, tell: Callable[[str], None] | None = None, **kwargs: Any
+    ) -> None:
+        self.in_a_hurry: Callable[[], bool] = lambda: False
+        """Whether the process is to end soon; the worker's."""
+        self.patience = Patience(seconds, lambda: self.in_a_hurry(), tell or to_stderr)
+        super().__init__(*args, **kwargs)
+
+
+def _patient(name: str) -> Callable[..., Any]:
+    method = getattr(ClaimStorage, name)
+
+    @wraps(method)
+    def call(self: PatientStorage, *args: Any, **kwargs: Any) -> Any:
+        return self.patience.call(lambda: method(self, *args, **kwargs))
+
+    return call
+
+
+CALLS = (
+    "create_new_study", "get_study_id_from_name", "get_study_name_from_id", "get_study_directions",
+    "get_study_user_attrs", "get_study_system_attrs", "set_study_user_attr", "set_study_system_attr",
+    "get_all_studies", "_create_new_trial", "get_trial_id_from_study_id_trial_number", "get_trial",
+    "get_n_trials", "_get_trials", "set_trial_state_values", "_set_trial_param", "set_trial_user_attr",
+    "set_trial_system_attr", "set_trial_intermediate_value", "annotate", "finish", "release", "fill",
+    "count_up", "unfinished",
+)  # fmt: skip
+for _name in CALLS:
+    setattr(PatientStorage, _name, _patient(_name))

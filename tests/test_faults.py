@@ -1,0 +1,220 @@
+"""Faults injected into real processes on real databases. What was measured stands in FAULTS.md."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from crew import CONTEXT, Crew, accounted_for
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+from postgres_server import PostgresServer
+
+from search.spec import StudySpec
+from search.storage import open_study
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+@pytest.fixture(autouse=True)
+def short_breath(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARCHSEARCH_HEARTBEAT", "0.5")
+    monkeypatch.setenv("ARCHSEARCH_GRACE", "3")
+
+
+def until(condition: Callable[[], object], seconds: float = 120) -> None:
+    ends = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < ends, "waited in vain"
+        time.sleep(0.05)
+
+
+def finished(study: Study) -> list[FrozenTrial]:
+    return [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[PostgresServer]:
+    """One that may be stopped: it serves nobody else."""
+    with PostgresServer(tmp_path / "server") as server:
+        yield server
+
+
+def test_a_hundred_killed_workers_lose_nothing(url: str, tiny: StudySpec) -> None:
+    kills = 100 if url.startswith("postgresql") else 30
+    budget, rng = 2 * kills, random.Random(0)
+    study = open_study(url, "s", tiny, "data", budget)
+    crew = Crew(4, url, budget, 0.3)
+    try:
+        for _ in range(kills):
+            time.sleep(rng.uniform(0, 0.2))
+            crew.kill(a_running_worker(study, crew, rng))
+        assert crew.finish() == [0] * 4
+    finally:
+        crew.close()
+    trials = study.get_trials()
+    accounted_for(trials, budget)
+    assert sum(trial.user_attrs["attempt"] > 1 for trial in trials) > kills / 3, (
+        "most kills hit running trials"
+    )
+
+
+def a_running_worker(study: Study, crew: Crew, rng: random.Random) -> int:
+    """Its index, as soon as there is one."""
+    while True:
+        names = [
+            trial.user_attrs.get("worker", "::")
+            for trial in study.get_trials(deepcopy=False)
+            if trial.state == TrialState.RUNNING
+        ]
+        pids = {int(name.split(":")[1] or 0) for name in names}
+        found = [i for i, worker in enumerate(crew.workers) if worker.pid in pids]
+        if found:
+            return rng.choice(found)
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("kind", ["stop", "crash", "freeze"])
+@pytest.mark.parametrize("seconds", [0.0, 8.0])
+def test_workers_outlive_their_database(
+    server: PostgresServer, tiny: StudySpec, kind: str, seconds: float
+) -> None:
+    """Away for longer than the grace: nobody is declared dead, nothing is lost, no worker ends."""
+    if kind == "freeze" and not seconds:
+        pytest.skip("frozen for no time is not frozen")
+    budget = 24
+    study = open_study(server.new_database(), "s", tiny, "data", budget)
+    url = str(study._storage._backend.url)  # type: ignore[attr-defined]
+    crew = Crew(3, url, budget, 2.0)
+    try:
+        until(lambda: len(finished(study)) >= 2)
+        if kind == "freeze":
+            server.freeze()
+            time.sleep(seconds)
+            server.thaw()
+        else:
+            server.stop(at_once=kind == "crash")
+            time.sleep(seconds)
+            server.start()
+        assert crew.finish() == [0] * 3
+    finally:
+        server.thaw()
+        crew.close()
+    trials = study.get_trials()
+    accounted_for(trials, budget)
+    assert all(t.state == TrialState.COMPLETE and t.user_attrs["attempt"] == 1 for t in trials), (
+        "reaped alive"
+    )
+
+
+CRASHES = ("ask", "claimed", "suggested", "report", "reported", "finish", "finished")
+
+
+class Crash:
+    """Ends the process by SIGKILL at one point of its first trial."""
+
+    def __init__(self, point: str) -> None:
+        self.point = point
+
+    def __call__(self, claims: Any) -> None:
+        import os
+
+        def die(*_: Any, **__: Any) -> None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        def before(name: str) -> None:
+            setattr(claims, name, die)
+
+        def after(name: str) -> None:
+            stock = getattr(claims, name)
+
+            def call(*args: Any, **kwargs: Any) -> Any:
+                stock(*args, **kwargs)
+                die()
+
+            setattr(claims, name, call)
+
+        {
+            "ask": lambda: before("_create_new_trial"),
+            "claimed": lambda: after("_create_new_trial"),
+            "suggested": lambda: after("_set_trial_param"),
+            "report": lambda: before("set_trial_intermediate_value"),
+            "reported": lambda: after("set_trial_intermediate_value"),
+            "finish": lambda: before("finish"),
+            "finished": lambda: after("finish"),
+        }[self.point]()
+
+
+@pytest.mark.parametrize("point", CRASHES)
+def test_a_worker_killed_at_any_step_of_a_trial(url: str, tiny: StudySpec, point: str) -> None:
+    study = open_study(url, "s", tiny, "data", 3)
+    victim = CONTEXT.Process(target=__import__("crew").work, args=(url, 3, 0.0, Crash(point)))
+    victim.start()
+    victim.join()
+    assert victim.exitcode == -signal.SIGKILL
+    crew = Crew(1, url, 3, 0.0)
+    assert crew.finish() == [0]
+    accounted_for(study.get_trials(), 3)
+    assert all(trial.state == TrialState.COMPLETE for trial in study.get_trials())
+
+
+def test_a_stopped_worker_gives_its_trial_back_at_once(url: str, tiny: StudySpec) -> None:
+    study = open_study(url, "s", tiny, "data", 2)
+    crew = Crew(1, url, 2, 30.0)
+    try:
+        until(lambda: [t.state for t in study.get_trials(deepcopy=False)] == [TrialState.RUNNING])
+        worker = crew.workers[0]
+        worker.terminate()
+        worker.join()
+        assert worker.exitcode == 0
+        [trial] = study.get_trials()
+        assert (trial.state, trial.user_attrs["attempt"]) == (TrialState.WAITING, 0)
+    finally:
+        crew.close()
+
+
+def test_a_worker_that_slept_writes_nothing_over_its_successor(url: str, tiny: StudySpec) -> None:
+    """Stopped for longer than the grace, as a laptop or a preempted machine is, it wakes up and goes on."""
+    study = open_study(url, "s", tiny, "data", 4)
+    crew = Crew(2, url, 4, 1.5)
+    try:
+        until(lambda: len(study.get_trials(deepcopy=False)) >= 2)
+        sleeper = crew.workers[0]
+        import os
+
+        os.kill(sleeper.pid, signal.SIGSTOP)
+        until(lambda: len(finished(study)) >= 3)
+        os.kill(sleeper.pid, signal.SIGCONT)
+        assert crew.finish() == [0, 0]
+    finally:
+        crew.close()
+    accounted_for(study.get_trials(), 4)
+    assert sum(trial.user_attrs["attempt"] for trial in study.get_trials()) == 5
+
+
+def test_sixteen_workers_begin_on_an_empty_database(url: str, tiny: StudySpec) -> None:
+    processes = [CONTEXT.Process(target=open_and_ask, args=(url, tiny)) for _ in range(16)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 16
+    trials = open_study(url, "s", tiny, "data", 16).get_trials()
+    assert [trial.number for trial in trials] == list(range(16))
+
+
+def open_and_ask(url: str, spec: StudySpec) -> None:
+    from search.leases import worker_name
+    from search.storage import join_study
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    open_study(url, "s", spec, "data", 16)
+    study, claims = join_study(url, "s", worker_name(), 16)
+    trial = study.ask()
+    claims.finish(trial._trial_id, TrialState.COMPLETE, 0.5, {"outcome": "complete"})
