@@ -118,8 +118,9 @@ class ClaimStorage(LeaseStorage):
         previous_distribution: BaseDistribution | None,
     ) -> None:
         """Raises ClaimLost, as do the next three: a worker taken for dead writes nothing into its successor's
-        attempt."""
-        with self._transaction() as session:
+        attempt. A parameter that is there already was written before its answer was lost.
+        """
+        with self._transaction(or_there=True) as session:
             self._own(session, trial_id)
             self._set_trial_param_without_commit(
                 session, trial_id, param_name, param_value_internal, distribution, previous_distribution

@@ -140,6 +140,7 @@ class Watchdog(threading.Thread):
             if self.is_hung():
                 to_stderr("a training step hangs: this worker ends, and its trial goes to another")
                 self.end()
+                return
 
 
 def _kill_myself() -> None:

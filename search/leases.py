@@ -76,8 +76,9 @@ class LeaseStorage(RowStorage):
 
         self.engine.dispose()  # connections made before know nothing of this
 
-    def _transaction(self) -> AbstractContextManager[Session]:
-        return _create_scoped_session(self.scoped_session)
+    def _transaction(self, or_there: bool = False) -> AbstractContextManager[Session]:
+        """`or_there`: a row that is there already is as good as written."""
+        return _create_scoped_session(self.scoped_session, ignore_integrity_error=or_there)
 
     def _claim(self, session: Session, trial_id: int) -> None:
         attempt = self._attrs(session, trial_id).get("attempt", 0) + 1

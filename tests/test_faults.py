@@ -47,7 +47,7 @@ def server(tmp_path: Path) -> Iterator[PostgresServer]:
 
 
 def test_a_hundred_killed_workers_lose_nothing(url: str, tiny: StudySpec) -> None:
-    kills = 100 if url.startswith("postgresql") else 30
+    kills = 100 if url.startswith("postgresql") else 15
     budget, rng = 2 * kills, random.Random(0)
     study = open_study(url, "s", tiny, "data", budget)
     crew = Crew(4, url, budget, 0.3)

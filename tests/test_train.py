@@ -5,6 +5,7 @@ import itertools
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from models.architecture import Architecture, Stage
 from models.network import build
+from search.checkpoints import Checkpoints
 from search.data import TrainingData, to_device
 from search.datasets import DataConfig, Images, load
 from search.optimization import TrainConfig, learning_rate, make_optimizer
@@ -67,6 +69,36 @@ def test_plain_stays_at_chance_at_depth_20_and_its_residual_twin_learns(
     assert plain.epochs[-1].val_accuracy < 0.2
     assert plain.epochs[-1].train_accuracy < 0.2, "an optimization failure, not overfitting"
     assert residual.epochs[-1].val_accuracy > 0.9
+
+
+@pytest.mark.parametrize("norm", ["none", "batch"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("stops", [(0,), (1,), (16,), (17,), (31,), (32,), (40, 41, 47)])
+def test_an_interrupted_run_ends_bit_for_bit_as_one_that_was_not(
+    digits: TrainingData, tmp_path: Path, norm: str, optimizer: str, stops: tuple[int, ...]
+) -> None:
+    """Stopped before these of 48 steps, at the ends of epochs and in their midst; its state goes to disk."""
+    config = dataclasses.replace(CONFIG, epochs=3, optimizer=optimizer, lr=0.01, crop=1, flip=True)
+    architecture = small("preact", norm=norm, zero_branch=True)
+    whole, expected = run(architecture, digits, config)
+    kept = Checkpoints(tmp_path, "me", {}, 0)
+    resume, reported = None, 0
+    for stop in (*stops, None):
+        steps = iter(range(len(resume["history"]) * 16 + len(resume["losses"]) if resume else 0, 10**6))
+        network = build(architecture, seed=99 if resume else config.seed)
+        result = train(
+            network, digits, config, lambda _: None,
+            interrupted=lambda steps=steps, stop=stop: next(steps) == stop,  # type: ignore[misc]
+            keep=kept.keep, resume=resume,
+        )  # fmt: skip
+        assert result.outcome == ("complete" if stop is None else "interrupted")
+        resume = kept.newest()
+        assert len(result.epochs) >= reported
+        reported = len(result.epochs)
+    for x, y in zip(whole.state_dict().values(), network.state_dict().values(), strict=True):
+        assert torch.equal(x, y)
+    assert result.epochs == expected.epochs
+    assert (result.start, result.loss_at_start) == (expected.start, expected.loss_at_start)
 
 
 def test_same_seed_same_weights_bit_for_bit(digits: TrainingData) -> None:
