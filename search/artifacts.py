@@ -55,7 +55,10 @@ def keep_if_best(
         store = FileSystemArtifactStore(str(folder))
         with tempfile.TemporaryDirectory() as scratch:
             for path in _write(Path(scratch), title, architecture, network, data, epochs):
-                upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=trial)
+                kind = "application/octet-stream" if path.suffix == ".pt" else None
+                upload_artifact(
+                    artifact_store=store, file_path=str(path), study_or_trial=trial, mimetype=kind
+                )
     except (OSError, RuntimeError) as error:  # torch's word for a disk that is full
         _tell(f"artifacts of good trials cannot be kept in {artifact_folder()}: {error}")
 

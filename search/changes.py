@@ -59,6 +59,8 @@ def changed(recipe: Recipe, space: Space, options: argparse.Namespace) -> tuple[
     if options.seed is not None:
         seed = options.seed
     for key, value in assignments(options.set).items():
+        if options.depth is not None and key.startswith("blocks_"):
+            raise SpecError(f"--set {key} and --depth both say how many blocks there are: leave one out")
         if key in TRAIN:
             train = replace(train, **{key: _checked(key, value, TRAIN[key])})
         elif key in values and key != "block":

@@ -6,10 +6,19 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.errors import SpecError
-from search.options import add_study_options, add_worker_options, parser_of, run_command, whole
+from search.options import (
+    add_study_options,
+    add_worker_options,
+    parser_of,
+    run_command,
+    study_name,
+    study_words,
+    whole,
+)
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -42,6 +51,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--depths", type=_depth, nargs="+", metavar="CONVS", help="in place of confirm.depths"
     )
+    parser.add_argument(
+        "--as", dest="as_name", type=study_name, metavar="NAME", help="of it (SEARCH-confirm)"
+    )
     parser.add_argument("--margin", type=_margin, metavar="POINTS", help="in place of confirm.margin")
     add_worker_options(parser)
     parser.add_argument("--yes", action="store_true", help="start without asking")
@@ -73,16 +85,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> int:
     from search.database import storage_url
     from search.storage import check_same, confirmation_name, find, plan_of, watch
-    from search.studyfile import find_study, load_spec
+    from search.studyfile import spec_of
 
-    path, url = find_study(options.study), storage_url(options.storage)
-    name = options.name or path.stem
+    url = storage_url(options.storage)
     storage = watch(url, writes=False)
-    search = find(storage, name)
-    stored = search.user_attrs
-    if "spec" not in stored:
-        raise SpecError(f"the study {name!r} was not made by archsearch: choose another with --name")
-    spec = _with_options(load_spec(path, seed=stored["spec"]["search"]["seed"]), options)
+    search = find(storage, options.name or Path(options.study or "digits").stem)
+    name, stored = search.study_name, search.user_attrs
+    spec = _with_options(spec_of(options.study, options.name, stored), options)
+    if stored.get("kind", "search") != "search":
+        raise SpecError(f"{name!r} is a {stored['kind']}, and only a search can be confirmed: see --name")
 
     from search.confirmation import open_confirmation
     from search.datasets import load
@@ -98,10 +109,15 @@ def run(options: argparse.Namespace) -> int:
     fingerprint = parts.fingerprint()
     check_same(name, stored, spec, fingerprint)
     slots = plan_workers(options.workers, options.device)
-    console, confirmation = terminal(), confirmation_name(name)
+    console, confirmation = terminal(), options.as_name or confirmation_name(name)
     known = plan_of(storage, confirmation)
     if known is None:
         plan = make_plan(name, search.get_trials(deepcopy=False), spec, parts)
+        if plan.trials < stored["budget"]:
+            _warn(
+                console,
+                f"the search has {plan.trials} of its {stored['budget']} trials: later ones will not count",
+            )
     else:
         plan = Plan.from_json(known).with_seeds(options.seeds or 0)
         _check_unchanged(plan, spec, options)
@@ -134,7 +150,7 @@ def _check_unchanged(plan: Plan, spec: StudySpec, options: argparse.Namespace) -
         if getattr(options, option) is not None and asked != fixed:
             raise SpecError(
                 f"--{option} cannot change what this confirmation began with: {fixed}, got {asked}; "
-                "for another question, give the search another --name"
+                "for another question, name another confirmation with --as"
             )
 
 
@@ -152,23 +168,31 @@ def _show(console: Console, plan: Plan, left: int, workers: int) -> None:
     console.print(plan_grid(plan).terminal())
     for text in plan.hypotheses().values():
         console.print(Text(f"- {text}"))
+    if plan.seeds[-1] < (least := plan.least_seeds()):
+        _warn(console, f"no verdict is possible with fewer than {least} seeds at {len(plan.depths)} depths")
     runs = sum(1 for _ in plan.runs())
-    minutes = plan.seconds() * left / runs / workers / 60
+    seconds = plan.seconds() * left / runs / workers
+    time = f"{seconds / 60:,.0f} minutes" if seconds >= 90 else f"{seconds:,.0f} seconds"
     done = f", {runs - left:,} of them done" if left < runs else ""
-    console.print(
-        Text(
-            f"{runs:,} runs of {plan.steps:,} steps{done}; {plan.seeds[-1]} seeds; "
-            f"about {minutes:,.0f} minutes with {workers} worker{'s' * (workers != 1)}.",
-            style="bold",
-        )
-    )
+    seeds = f"{plan.seeds[-1]} seed{'s' * (plan.seeds[-1] != 1)}"
+    line = f"{runs:,} runs of {plan.steps:,} steps{done}; {seeds}; about {time} with {workers} "
+    console.print(Text(f"{line}worker{'s' * (workers != 1)}.", style="bold"))
+
+
+def _warn(console: Console, line: str) -> None:
+    from search.launch import say
+
+    say(console, f"warning: {line}")
 
 
 def _agreed(console: Console) -> bool:
     """Asks on a terminal only."""
     if not (console.is_terminal and sys.stdin.isatty()):
         return True
-    return console.input("Start? \\[y/N] ").strip().lower() in ("y", "yes")
+    try:
+        return console.input("Start? \\[y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
 
 
 def _tell(options: argparse.Namespace, console: Console, study: Study, plan: Plan, ended: Run) -> None:
@@ -181,17 +205,16 @@ def _tell(options: argparse.Namespace, console: Console, study: Study, plan: Pla
     for table in tables(verdicts):
         console.print(table.terminal())
     say(console, confirmed(verdicts))
-    words = ["--study", options.study] + (["--name", options.name] if options.name else [])
+    words = study_words(options) + ([f"--as={options.as_name}"] if options.as_name else [])
     if ended.stopped:
-        again = [*words, *(["--workers", options.workers] if options.workers != "auto" else [])]
-        say(
-            console,
-            f"stopped; nothing is lost. To continue: {command_line('confirm', again, options.storage)}",
-        )
+        again = [*words, *([f"--workers={options.workers}"] if options.workers != "auto" else [])]
+        line = command_line("confirm", again, options.storage)
+        say(console, f"stopped; nothing is lost. To continue: {line}")
         return
-    page = ["--html", f"{study.study_name}.html"]
+    page = "".join(c if c.isalnum() or c in "-_." else "_" for c in study.study_name)
+    words = [f"--name={study.study_name}", f"--html={page}.html"]
     say(console, f"look at it:  {command_line('dashboard', ['--open'], options.storage)}")
-    say(console, f"a page:      {command_line('report', [*words, *page], options.storage)}")
+    say(console, f"a page:      {command_line('report', words, options.storage)}")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from models.network import Network, build, weights_fingerprint
 from search.arms import confirmation_seed
 from search.data import TrainingData, to_device
 from search.datasets import DataConfig, Images, Whole
-from search.errors import StudyFailed
+from search.errors import SpecError, StudyFailed
 from search.objective import Ending, Objective, Setup
 from search.optimization import autocast_of
 from search.plan import Plan
@@ -51,16 +51,21 @@ def open_confirmation(
     url: str, name: str, spec: StudySpec, data_fingerprint: str, plan: Plan
 ) -> tuple[Study, Plan, int]:
     """The study, the plan that holds (whoever was first decides, seeds may be added), how many runs it has.
-    All of them are queued. Raises what `open_study` raises."""
+    All of them are queued. Raises what `open_study` raises, and SpecError where another plan was first."""
 
     def agree(stored: dict[str, Any] | None) -> dict[str, Any]:
         return (Plan.from_json(stored).with_seeds(plan.seeds[-1]) if stored else plan).to_json()
 
-    runs = sum(1 for _ in plan.runs())
-    study = open_study(url, name, spec, data_fingerprint, runs, "confirmation", agree)
+    study = open_study(url, name, spec, data_fingerprint, 0, "confirmation", agree)
     agreed = Plan.from_json(study.user_attrs[PLAN])
+    if replace(agreed, seeds=plan.seeds) != plan:
+        raise SpecError(
+            f"another command began {name!r} meanwhile, at {agreed.depths} convs with a margin of "
+            f"{agreed.margin:g}: the same line joins it if you leave out --depths and --margin"
+        )
     queue = templates(agreed, spec.search.seed)
     claims_of(study).fill(study._study_id, queue)
+    study.set_user_attr("budget", len(queue))
     return study, agreed, len(queue)
 
 

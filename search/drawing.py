@@ -138,4 +138,4 @@ def table(grid: Grid, marked: Sequence[str] = ()) -> go.Figure:
 def _width(grid: Grid, column: int) -> int:
     """By the longest word of the header, which wraps, and the longest cell, which must not."""
     words = [len(word) for word in grid.columns[column].split()]
-    return max([*words, *(len(row[column]) for row in grid.rows), 4]) + 2
+    return max([*words, *(len(row[column]) for row in grid.rows), 5]) + 2

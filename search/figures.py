@@ -115,15 +115,18 @@ def _mark_turn(figure: go.Figure, depth: int, panel: int) -> None:
 
 def pairs(trials: Sequence[FrozenTrial]) -> go.Figure:
     """Every line leads from the plain run of a draw to the same draw with shortcuts."""
-    title = "Each line: one draw, from plain to shortcuts. Dotted: cut short, at the last epoch of both"
-    figure = panels(title, f"up to {DEEP - 1} convs", f"{DEEP} convs or more")
     groups = [group for group in groups_of(trials) if "plain" in group and len(group) > 1]
+    is_deep = {group["plain"].user_attrs["depth"] >= DEEP for group in groups}
+    both = {False: f"up to {DEEP - 1} convs", True: f"{DEEP} convs or more"}
+    shown = [deep for deep in both if deep in is_deep] or [False]
+    title = "Each line: one draw, from plain to shortcuts. Dotted: cut short, at the last common epoch"
+    figure = panels(title, *(both[deep] for deep in shown))
     places = {arm: 2 * i - 1 for i, arm in enumerate(a for a in arms_of(trials) if a != "plain")}
     drawn = 0
     for arm, place in places.items():
         own = thinned([(group[arm], group["plain"]) for group in groups if arm in group], PAIRS)
-        for panel in (1, 2):
-            here = [pair for pair in own if (pair[1].user_attrs["depth"] >= DEEP) == (panel == 2)]
+        for panel, deep in enumerate(shown, start=1):
+            here = [pair for pair in own if (pair[1].user_attrs["depth"] >= DEEP) == deep]
             ended = [
                 (final_score(ours), final_score(plain))
                 for ours, plain in here
@@ -134,7 +137,7 @@ def pairs(trials: Sequence[FrozenTrial]) -> go.Figure:
             figure.add_trace(_pair_lines(cut, place, arm, panel, dotted=True))
             figure.add_trace(_pair_lines(ended, place, arm, panel))
     names = {0: "plain", **{place: NAMES[arm] for arm, place in places.items()}}
-    for panel in (1, 2):
+    for panel in range(1, len(shown) + 1):
         ticks = {"tickvals": list(names), "ticktext": list(names.values()), "showgrid": False}
         set_axis(figure, "xaxis", panel, "", range=[-1.4, 1.4], zeroline=False, **ticks)
         set_axis(figure, "yaxis", panel, "validation accuracy, %" if panel == 1 else "", **ACCURACY)
@@ -218,7 +221,7 @@ def cost(trials: Sequence[FrozenTrial]) -> go.Figure:
             line={"color": "#000000", "width": 1, "shape": "hv"}, hoverinfo="skip",
         )
     )  # fmt: skip
-    set_axis(figure, "xaxis", 1, "million multiply-adds (MACs) per image", type="log")
+    set_axis(figure, "xaxis", 1, "million multiply-adds (MACs) per image", type="log", dtick="D2")
     set_axis(figure, "yaxis", 1, "validation accuracy, %", **ACCURACY)
     return figure if ends else empty(figure)
 

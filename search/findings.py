@@ -14,8 +14,9 @@ from rich.console import RenderableType
 from search.evidence import Evidence, gather
 from search.grids import Grid, beat_grid, cause_grid, failure_grid, ledger_grid
 from search.plan import Plan
+from search.scores import final_score, percent
 from search.sentence import cut_short
-from search.storage import PLAN, confirmation_of
+from search.storage import PLAN, REPEATS, confirmation_of
 from search.summary import summary
 from search.verdict_text import confirmed, spent, tables
 from search.verdicts import Verdicts, judge_study
@@ -40,7 +41,10 @@ has the same number of steps, and a network is evaluated on its test images once
 its own*: every arm under its own best recipe of the search, which is the headline. *Plain's*, *residual's*:
 twins under that arm's best recipe, from equal weights; only the block differs.
 
-**beats**: the 95 % bootstrap interval of the mean paired difference lies above the margin and p (exact sign
+*That trial* is where the recipe comes from, perhaps of another depth; its score is the best of several, so a
+lucky one. *Did not train*: training accuracy below twice chance.
+
+**beats**: the 95 % interval of the mean paired difference lies above the margin and p (exact sign
 flips, Holm over the depths) is below 0.05; **loses** mirrored; **equal**: it lies within the margin;
 **undecided**: all else. A run that diverged counts as chance. Where the data bring no test part of their own,
 each seed draws one: the search has seen some of its images when it chose the recipes, of all arms alike."""
@@ -87,13 +91,15 @@ def findings_of(study: Study) -> Findings:
     if plan:
         verdicts, part = _confirmation(study, Plan.from_json(plan))
         return Findings(study.study_name, None, verdicts, (part,))
+    if study.user_attrs.get("kind") == REPEATS:
+        return Findings(study.study_name, None, None, (_repeats(study),))
     trials = study.get_trials(deepcopy=False)
     evidence = gather(trials)
     other = confirmation_of(study)
     if other is None:
         return Findings(study.study_name, evidence, None, (_search(study.study_name, evidence, trials),))
     verdicts, part = _confirmation(other, Plan.from_json(other.user_attrs[PLAN]))
-    evidence = replace(evidence, sentence=f"{part.sentence} In the search: {evidence.sentence}")
+    evidence = replace(evidence, sentence=f"{evidence.sentence} {part.sentence}")
     search = _search(study.study_name, evidence, trials)
     return Findings(study.study_name, evidence, verdicts, (search, part))
 
@@ -120,6 +126,29 @@ def _search(name: str, evidence: Evidence, trials: Sequence[FrozenTrial]) -> Par
         reading=SEARCH,
         figures=draw,
         summary=summary(trials),
+    )
+
+
+def _repeats(study: Study) -> Part:
+    rows = tuple(
+        (
+            str(trial.number),
+            f"#{trial.user_attrs['origin']}",
+            ", ".join(f"{k} = {v}" for k, v in trial.user_attrs["changed"].items()) or "nothing",
+            f"{100 * final_score(trial):.1f}",
+            percent(trial.user_attrs["train_accuracy"]),
+            trial.user_attrs.get("difference", "-"),
+        )
+        for trial in study.get_trials(deepcopy=False)
+    )
+    columns = ("repeat", "of trial", "changed", "val, %", "train, %", "difference")
+    return Part(
+        title=study.study_name,
+        sentence=f"{len(rows)} repeats of trials of {study.study_name.removesuffix('-repeat')}.",
+        grids=[Grid("Trials trained again", columns, rows, words=3)],
+        notes=(),
+        reading="A repeat trains a stored trial again, as it was or with one thing changed.",
+        figures=dict,
     )
 
 

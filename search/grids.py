@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.table import Table
+from rich.text import Text
 
 from search.evidence import Evidence
 from search.sentence import NAMES, points, span
@@ -32,11 +33,11 @@ class Grid:
     """Columns of words at the left; numbers follow."""
 
     def terminal(self) -> Table:
-        table = Table(title=self.title)
+        table = Table(title=Text(self.title))  # as Text: names may hold what rich would take for markup
         for i, column in enumerate(self.columns):
             table.add_column(column, justify="left" if i < self.words else "right")
         for row in self.rows:
-            table.add_row(*row)
+            table.add_row(*map(Text, row))
         return table
 
     def markdown(self) -> str:
@@ -68,7 +69,7 @@ def beat_grid(evidence: Evidence) -> Grid:
     return Grid(
         "Against plain, points within pairs; best: the rival's minus plain's (exploratory)",
         (
-            "arm", "convs", "verdict, pairs needed", "mean", "95 % interval", "pairs", "win/tie/loss",
+            "arm", "convs", "verdict, pairs lacking", "mean", "95 % interval", "pairs", "win/tie/loss",
             "best here", "best of all", "cut short: w/t/l",
         ),
         tuple(rows),
@@ -88,7 +89,8 @@ def ledger_grid(evidence: Evidence | Verdicts) -> Grid:
         (NAMES[account.arm], *(_number(getattr(account, key)) for key in COLUMNS))
         for account in evidence.ledger
     )
-    return Grid("What each arm was given", ("arm", *columns), rows)
+    own = ", runs under their own best recipe alone" if isinstance(evidence, Verdicts) else ""
+    return Grid(f"What each arm was given{own}", ("arm", *columns), rows)
 
 
 def cause_grid(evidence: Evidence) -> Grid:
@@ -129,4 +131,6 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.0f}"
+    if value is None:
+        return "-"
+    return f"{value:,.1f}" if isinstance(value, float) and value < 100 else f"{value:,.0f}"

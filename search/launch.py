@@ -45,7 +45,7 @@ def launch(job: Job, study: Study, slots: Sequence[workers.Slot], console: Conso
     if not left:
         return Run(0, stopped=False, seconds=None)
     stop, started = Stop(), time.monotonic()
-    claims.in_a_hurry = stop.is_set
+    claims.patience.in_a_hurry = stop.is_set
 
     def reap() -> list[int]:
         """Of a worker that was killed; without the database, another one notices later."""

@@ -55,7 +55,12 @@ class LeaseStorage(RowStorage):
     """`worker` owns what it claims; None only looks on."""
 
     def __init__(self, url: str, engine_kwargs: dict[str, Any], worker: str | None, **options: Any) -> None:
-        super().__init__(url, engine_kwargs, **options)
+        try:
+            super().__init__(url, engine_kwargs, **options)
+        except BaseException:
+            if hasattr(self, "engine"):
+                self.engine.dispose()
+            raise
         self.worker = worker
         weakref.finalize(self, self.engine.dispose)  # else connections are dropped without a goodbye
         if self.engine.dialect.name == "sqlite":

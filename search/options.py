@@ -23,9 +23,15 @@ def parser_of(command: str, description: str, epilog: str) -> argparse.ArgumentP
 
 def add_study_options(parser: argparse.ArgumentParser, name: str) -> None:
     """`name`: what --name names."""
-    parser.add_argument("--study", default="digits", help="a name in studies/ or a .toml file (%(default)s)")
+    parser.add_argument("--study", help="a name in studies/ or a .toml file (digits)")
     add_storage_option(parser)
     parser.add_argument("--name", type=study_name, help=f"{name} (the study file's)")
+
+
+def study_words(options: argparse.Namespace) -> list[str]:
+    """--study and --name as typed."""
+    given = {key: getattr(options, key) for key in ("study", "name")}
+    return [f"--{key}={value}" for key, value in given.items() if value is not None]
 
 
 def add_storage_option(parser: argparse.ArgumentParser) -> None:
@@ -74,7 +80,9 @@ def run_command(
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until there is a trial to put back
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="replace")  # a terminal may lack a sign, but never the summary
-        return _run(run, parse(argv))
+        code = _run(run, parse(argv))
+        sys.stdout.flush()  # here, where a reader that has gone is known
+        return code
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130

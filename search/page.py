@@ -19,7 +19,10 @@ caption { text-align: left; font-weight: 600; padding: .3em 0 }
 th, td { padding: .3em .8em; text-align: right; border-bottom: 1px solid #e3e3e3; vertical-align: bottom }
 th { background: #f4f6f8; max-width: 10em } .word { text-align: left } .how { color: #444; max-width: 55em }
 """
-TABLES = ("archsearch-2-beats", "archsearch-2-verdicts", "archsearch-7-fairness")
+TABLES = (
+    "archsearch-2-beats", "archsearch-2-verdicts", "archsearch-7-depth", "archsearch-7-fairness",
+    "archsearch-8-fairness",
+)  # fmt: skip
 CONFIG = {"displayModeBar": False, "responsive": True}
 
 

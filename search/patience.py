@@ -50,8 +50,14 @@ def is_transient(error: BaseException) -> bool:
 class Patience:
     """Tries again, and tells once that it does and once that it need not any more."""
 
-    def __init__(self, seconds: float, in_a_hurry: Callable[[], bool], tell: Callable[[str], None]) -> None:
-        self.seconds, self.in_a_hurry, self.tell = seconds, in_a_hurry, tell
+    def __init__(
+        self,
+        seconds: float,
+        tell: Callable[[str], None],
+        in_a_hurry: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`in_a_hurry`: whether the process is to end soon."""
+        self.seconds, self.tell, self.in_a_hurry = seconds, tell, in_a_hurry
         self.away_since: float | None = None
         self.lock = threading.Lock()
 
@@ -104,9 +110,7 @@ class PatientStorage(ClaimStorage):
     def __init__(
         self, *args: Any, seconds: float = PATIENCE, tell: Callable[[str], None] | None = None, **kwargs: Any
     ) -> None:
-        self.in_a_hurry: Callable[[], bool] = lambda: False
-        """Whether the process is to end soon; the worker's."""
-        self.patience = Patience(seconds, lambda: self.in_a_hurry(), tell or to_stderr)
+        self.patience = Patience(seconds, tell or to_stderr)
         super().__init__(*args, **kwargs)
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from search.statistics import ALPHA, MIN_PAIRS
+
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
@@ -78,12 +80,16 @@ class Plan:
         plain = sorted((c for c in self.choices if c.arm == "plain"), key=lambda c: c.depth)
         return max(plain[:-1], key=lambda c: (c.val_accuracy, -c.depth)).depth if len(plain) > 1 else None
 
+    def least_seeds(self) -> int:
+        """Fewer cannot earn "beats" at a single depth: of all sign flips, p is too large after Holm."""
+        return next(n for n in range(MIN_PAIRS, 100) if len(self.depths) * 2.0 ** (1 - n) < ALPHA)
+
     def hypotheses(self) -> dict[str, str]:
         rivals = " and ".join(arm for arm in self.arms if arm != "plain")
-        deepest = max(self.depths)
+        deepest, points = max(self.depths), f"{self.margin:g} point{'s' * (self.margin != 1)}"
         return {
             "beats": f"At each depth, {rivals} against plain, each under its own best recipe: the mean "
-            f"paired difference of test accuracy exceeds {self.margin:g} points (95 % interval above it, "
+            f"paired difference of test accuracy exceeds {points} (95 % interval above it, "
             "sign-flip p below 0.05 after Holm over the depths).",
             "twins": "The same with one recipe for both, plain's best and the rival's best: equal initial "
             "weights, split and batches, only the block differs.",

@@ -83,9 +83,9 @@ def choose(
     """The best of the arm's runs to the end near `depth`, a reachable one; None where the arm has none that
     stays below max_params at that depth."""
     ends = [t for t in trials if ran_to_the_end(t) and t.user_attrs.get("arm") == arm]
-    ends.sort(key=lambda t: (_distance(t.user_attrs["depth"], depth), t.number))
-    near = sum(_distance(t.user_attrs["depth"], depth) <= math.log(NEAR) for t in ends)
-    candidates = ends[: max(near, LEAST)]
+    far = sorted(_distance(t.user_attrs["depth"], depth) for t in ends)
+    reach = max(math.log(NEAR), far[min(LEAST, len(far)) - 1] if far else 0.0)  # all of a depth, or none
+    candidates = [t for t in ends if _distance(t.user_attrs["depth"], depth) <= reach]
     for trial in sorted(candidates, key=lambda t: (-final_score(t), t.number)):
         values = _values_at(trial, space, depth)
         architecture = make_architecture(values | {"block": arm}, space, image_shape, classes)

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.errors import SpecError
@@ -72,12 +73,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> int:
     from search.database import storage_url
     from search.storage import check_same, find, watch
-    from search.studyfile import find_study, load_spec
+    from search.studyfile import spec_of
 
-    path, url = find_study(options.study), storage_url(options.storage)
-    study = find(watch(url, writes=False), options.name or path.stem)
-    origin, stored = _trial(study, options.trial), study.user_attrs
-    spec = load_spec(path, seed=stored["spec"]["search"]["seed"])
+    url = storage_url(options.storage)
+    study = find(watch(url, writes=False), options.name or Path(options.study or "digits").stem)
+    stored = study.user_attrs
+    spec = spec_of(options.study, options.name, stored)
+    origin = _trial(study, options.trial)
 
     from search.changes import Recipe, changed
     from search.datasets import read

@@ -19,10 +19,8 @@ from search.objective import Setup, described, ending_of
 from search.scores import ran_to_the_end
 from search.space import make_architecture, make_config
 from search.spec import StudySpec
-from search.storage import open_study
+from search.storage import REPEATS, open_study
 from search.train import EpochResult, TrainResult, train
-
-KIND = "collection of repeats"
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ def keep(
     changes: dict[str, Any],
 ) -> FrozenTrial:
     """Adds the run to the study of repeats, linked to its origin in the study `name`."""
-    study = open_study(url, f"{name}-repeat", spec, data_fingerprint, 0, KIND)
+    study = open_study(url, f"{name}-repeat", spec, data_fingerprint, 0, REPEATS)
     links: dict[str, Any] = {"origin": origin.number, "changed": changes}
     if not changes:
         links["difference"] = difference(origin, repetition)

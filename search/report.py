@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     from search.storage import find, watch
 
     storage = watch(storage_url(options.storage), writes=False)
-    findings = findings_of(find(storage, options.name or Path(options.study).stem))
+    findings = findings_of(find(storage, options.name or Path(options.study or "digits").stem))
     if options.html:
         try:
             options.html.write_text(page(findings), encoding="utf-8")

@@ -7,7 +7,15 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from search.options import add_study_options, add_worker_options, parser_of, run_command, seed, whole
+from search.options import (
+    add_study_options,
+    add_worker_options,
+    parser_of,
+    run_command,
+    seed,
+    study_words,
+    whole,
+)
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -49,9 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     from search.database import storage_url
-    from search.studyfile import find_study, load_spec
+    from search.studyfile import DEFAULT, find_study, load_spec
 
-    spec = load_spec(find_study(options.study), seed=options.seed)
+    spec = load_spec(find_study(options.study or DEFAULT), seed=options.seed)
     url = storage_url(options.storage)
 
     from search.datasets import load
@@ -94,21 +102,19 @@ def _tell(options: argparse.Namespace, console: Console, study: Study, ended: Ru
         say(console, f"stopped; nothing is lost. To continue: {again}")
         return
     say(console, f"look at it:  {command_line('dashboard', ['--open'], storage)}")
-    say(
-        console,
-        f"go on:       {command_line('run', _words(options, max(2 * done, options.trials)), storage)}",
-    )
-    confirm = [word for word in _words(options, 0) if word not in ("--trials", "0")]
-    say(console, f"prove it:    {command_line('confirm', confirm, storage)}")
+    further = _words(options, max(2 * done, options.trials))
+    say(console, f"go on:       {command_line('run', further, storage)}")
+    if {"plain"} < {trial.user_attrs.get("arm") for trial in trials} - {None}:
+        say(console, f"prove it:    {command_line('confirm', study_words(options), storage)}")
 
 
 def _words(options: argparse.Namespace, trials: int) -> list[str]:
     """The options as typed, but for the database's address, which may hold a password."""
-    words = ["--study", options.study, "--trials", str(trials)]
-    for name, default in (("name", None), ("seed", None), ("workers", "auto"), ("device", "auto")):
+    words = [*study_words(options), f"--trials={trials}"]
+    for name, default in (("seed", None), ("workers", "auto"), ("device", "auto")):
         value = getattr(options, name)
         if value != default:
-            words += [f"--{name}", str(value)]
+            words.append(f"--{name}={value}")
     return words + (["--quiet"] if options.quiet else [])
 
 

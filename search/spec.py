@@ -101,9 +101,28 @@ class StudySpec:
         del values["name"], values["confirm"], values["data"]["path"]
         return json.loads(json.dumps(values))  # type: ignore[no-any-return]
 
+    @staticmethod
+    def from_canonical(name: str, values: dict[str, Any]) -> StudySpec:
+        """The spec that a study was made with, but for where its data lie and how it is to be confirmed."""
+        return StudySpec(
+            name=name,
+            data=DataConfig(**values["data"]),
+            space=Space(**{key: _domain(value) for key, value in values["space"].items()}),
+            train=TrainSettings(**values["train"]),
+            search=SearchSettings(**values["search"]),
+            confirm=ConfirmSettings(),
+        )
+
     def fingerprint(self) -> str:
         """16 hex digits of the canonical spec."""
         return hashlib.sha256(json.dumps(self.canonical(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _domain(value: Any) -> Any:
+    """As it was before JSON, which has no tuples."""
+    if isinstance(value, dict):
+        return Range(**value)
+    return tuple(_domain(item) for item in value) if isinstance(value, list) else value
 
 
 def differences(stored: dict[str, Any], given: dict[str, Any], prefix: str = "") -> list[str]:

@@ -24,7 +24,8 @@ from search.patience import PatientStorage
 from search.rows import RowStorage
 from search.spec import StudySpec, differences
 
-KINDS = {"search": "run", "confirmation": "confirm", "collection of repeats": "repeat"}
+REPEATS = "collection of repeats"
+KINDS = {"search": "run", "confirmation": "confirm", REPEATS: "repeat"}
 """Of studies, with the command that each belongs to."""
 PLAN = "confirmation"
 """User attribute of a study that is one: what it trains and tests."""
@@ -79,16 +80,23 @@ def join_study(
 ) -> tuple[Study, PatientStorage]:
     """A worker's own connection to a study that is open; `in_a_hurry`: whether it is to end, and no longer
     waits for a database that is away. Raises DatabaseError."""
+    settings = engine_settings(url, worker)
+    if "max_overflow" in settings:
+        settings["max_overflow"] = 0
+    # made and checked by open_study; Optuna's check needs two connections at once, for which workers that
+    # share few of them would wait for each other for ever
     with reaching(url):
-        claims = PatientStorage(url, engine_settings(url, worker), worker, budget)
-        claims.in_a_hurry = in_a_hurry
+        claims = PatientStorage(
+            url, settings, worker, budget, skip_table_creation=True, skip_compatibility_check=True
+        )
+        claims.patience.in_a_hurry = in_a_hurry
         return optuna.load_study(study_name=name, storage=get_storage(claims)), claims
 
 
 def watch(url: str, writes: bool) -> BaseStorage:
     """For looking on: waits for no lock, makes nothing, reads a finished trial once. Raises DatabaseError.
 
-    Without `writes`, SQLite and PostgreSQL refuse them too.
+    Without `writes`, the database refuses them too.
     """
     parsed, engine_kwargs = make_url(url), engine_settings(url, "dashboard")
     backend = parsed.get_backend_name()
@@ -111,6 +119,8 @@ def watch(url: str, writes: bool) -> BaseStorage:
         engine_kwargs["pool_size"] = 4  # a browser asks for several things at once
         if backend == "postgresql" and not writes:
             engine_kwargs["execution_options"] = {"postgresql_readonly": True}
+        elif not writes:
+            engine_kwargs["connect_args"]["init_command"] = "SET SESSION TRANSACTION READ ONLY"
     with reaching(url):
         engine = sqlalchemy.create_engine(url, **engine_kwargs)
         made = sqlalchemy.inspect(engine).has_table("trials")

@@ -16,6 +16,7 @@ from search.rules import FIXED, SPACE, TRAIN, choices, domain, number, one_of, w
 from search.spec import ConfirmSettings, Range, SearchSettings, Space, StudySpec, TrainSettings
 
 STUDIES = Path("studies")
+DEFAULT = "digits"
 MAX_FILE_BYTES = 1 << 20
 
 
@@ -33,6 +34,19 @@ def find_study(study: str) -> Path:
         shown = str(path)[:200]
         raise SpecError(f"no study file {shown}: {STUDIES}/ has {names}; or give the path of a .toml file")
     return path
+
+
+def spec_of(study: str | None, name: str | None, stored: dict[str, Any]) -> StudySpec:
+    """Of a study in the database, `stored` its attributes: from its file, or from itself where only `name` is
+    given. Raises SpecError."""
+    if "spec" not in stored:
+        raise SpecError(f"the study {name!r} was not made by archsearch: choose another with --name")
+    values = stored["spec"]
+    if study is not None or name is None:
+        return load_spec(find_study(study or DEFAULT), seed=values["search"]["seed"])
+    if values["data"]["name"] in ("npz", "folder"):
+        raise SpecError(f"--study FILE is needed as well: it says where the images of {name!r} lie")
+    return StudySpec.from_canonical(name, values)
 
 
 def load_spec(path: Path, *, seed: int | None = None) -> StudySpec:

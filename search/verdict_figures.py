@@ -26,7 +26,7 @@ def verdict_figures(verdicts: Verdicts, plan: Plan, trials: Sequence[FrozenTrial
     scored = scored_runs(plan, trials)
     return {
         "archsearch-1-degradation": by_depth(verdicts, plan, scored),
-        "archsearch-2-verdicts": table(verdict_grid(verdicts)),
+        "archsearch-2-verdicts": table(verdict_grid(verdicts, own_only=True)),
         "archsearch-3-differences": differences(verdicts),
         "archsearch-4-twins": twins(plan, scored),
         "archsearch-5-selection": selection(verdicts),

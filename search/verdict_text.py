@@ -53,13 +53,13 @@ def _bare(result: Comparison) -> str:
     return span(low, high)
 
 
-def verdict_grid(verdicts: Verdicts) -> Grid:
+def verdict_grid(verdicts: Verdicts, own_only: bool = False) -> Grid:
     """Who beats plain at which depth: each arm under its own best recipe, then twins under one, where that is
     not the same pairs again."""
     rows, own = [], {(v.arm, v.depth): _sample(v.result) for v in verdicts.versus if v.recipe == OWN}
     for versus in sorted(verdicts.versus, key=lambda versus: versus.recipe != OWN):
         result = versus.result
-        if versus.recipe != OWN and _sample(result) == own[versus.arm, versus.depth]:
+        if versus.recipe != OWN and (own_only or _sample(result) == own[versus.arm, versus.depth]):
             continue
         head = (NAMES[versus.arm], RECIPES[versus.recipe], str(versus.depth))
         if result is None:
@@ -73,17 +73,21 @@ def verdict_grid(verdicts: Verdicts) -> Grid:
                 result.word + more,
                 points(result.mean),
                 span(*result.interval) if result.pairs > 1 else "-",
-                f"{result.holm_p:.3f}",
+                small(result.holm_p),
                 f"{result.superiority.probability:.2f}",
                 f"{result.wins}/{result.ties}/{result.losses}{short}",
             )
         )
     columns = (
-        "arm", "best recipe", "convs", "verdict, seeds needed", "mean", "95 % interval", "p, Holm",
+        "arm", "best recipe", "convs", "verdict, seeds lacking", "mean", "95 % interval", "p, Holm",
         "P(better)", "win/tie/loss",
     )  # fmt: skip
     title = f"Test accuracy against plain, points, margin {verdicts.margin:g}: means of fresh seeds"
     return Grid(title, columns, tuple(rows), words=4)
+
+
+def small(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 
 def _sample(result: Comparison | None) -> tuple[float, ...] | None:
@@ -96,12 +100,12 @@ def standing_grid(verdicts: Verdicts) -> Grid:
         (
             NAMES[s.arm],
             str(s.depth),
-            f"#{s.search_trial}",
+            f"#{s.search_trial}, {s.search_depth} convs",
             _accuracy(s.selected_val),
             _accuracy(s.val),
             _accuracy(s.test) + ("" if s.test_sd is None else f" ± {s.test_sd:.1f}"),
             _accuracy(s.train),
-            f"{s.failed} of {s.runs}" + ("" if s.fisher_p in (None, 1) else f", p {s.fisher_p:.2g}"),
+            f"{s.failed} of {s.runs}" + ("" if s.fisher_p in (None, 1) else f", p {small(s.fisher_p)}"),
             "-" if s.grad_ratio is None else points(s.grad_ratio),
             "-" if s.feature_cosine is None else f"{s.feature_cosine:.2f}",
             ", ".join(f"{s.causes[cause]} {cause}" for cause in CAUSES if s.causes.get(cause)) or "-",
@@ -109,10 +113,12 @@ def standing_grid(verdicts: Verdicts) -> Grid:
         for s in verdicts.standings
     )
     columns = (
-        "arm", "convs", "recipe", "val, search", "val, retrained", "test ± sd", "train",
-        "failed", "log10 grad ratio", "cosine", "ended",
+        "arm", "convs", "recipe of", "val, that trial", "val, retrained", "test ± sd", "train",
+        "did not train", "log10 grad ratio", "cosine", "ended",
     )  # fmt: skip
-    return Grid("From selection to test, each arm under its own best recipe, %", columns, rows, words=1)
+    return Grid(
+        "From the trial that gave a recipe to test, each arm under its own, %", columns, rows, words=1
+    )
 
 
 def contrast_grid(verdicts: Verdicts) -> Grid:
@@ -132,7 +138,7 @@ def contrast_grid(verdicts: Verdicts) -> Grid:
                     else (
                         points(result.mean),
                         span(*result.interval) if result.pairs > 1 else "-",
-                        f"{result.p:.2g}",
+                        small(result.p),
                         str(result.pairs),
                     )
                 ),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import random
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mariadb_server import MariaServer
 from postgres_server import PostgresServer
 
 from models.architecture import BLOCKS, HEADS, INITS, NORMS, PADDINGS, TRANSITIONS, Architecture, Stage
@@ -87,16 +90,27 @@ def tiny_spec(folder: Path, *changes: tuple[str, str]) -> StudySpec:
     return load_spec(path)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty database of each kind that the product promises."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/search.db"
-    server: PostgresServer = request.getfixturevalue("postgres")
+    server: PostgresServer | MariaServer = request.getfixturevalue(
+        "postgres" if request.param == "postgresql" else "mariadb"
+    )
     return server.new_database()
 
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     with PostgresServer(tmp_path_factory.mktemp("postgres")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaServer]:
+    if shutil.which("mariadb-install-db") is None:
+        message = "NOT TESTED ON MARIADB: install mariadb-server"
+        pytest.fail(message) if "CI" in os.environ else pytest.skip(message)
+    with MariaServer() as server:
         yield server

@@ -30,7 +30,7 @@ def test_every_command_line_parses(command: str, line: str) -> None:
     if words == ["--help"] or words[:1] in (["TRIAL"], ["FILE"]):
         return
     options = PARSERS[command](["0"] if command == "repeat" and not words else words)
-    study = getattr(options, "study", "digits")
+    study = getattr(options, "study", None) or "digits"
     if not study.endswith(".toml"):
         find_study(study)
 

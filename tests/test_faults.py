@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import time
@@ -26,6 +27,15 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 def short_breath(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ARCHSEARCH_HEARTBEAT", "0.5")
     monkeypatch.setenv("ARCHSEARCH_GRACE", "3")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Of the three, those that most people use."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/search.db"
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.new_database()
 
 
 def until(condition: Callable[[], object], seconds: float = 120) -> None:
@@ -81,7 +91,7 @@ def a_running_worker(study: Study, crew: Crew, rng: random.Random) -> int:
 
 
 @pytest.mark.parametrize("kind", ["stop", "crash", "freeze"])
-@pytest.mark.parametrize("seconds", [0.0, 8.0])
+@pytest.mark.parametrize("seconds", [0.0, 8.0] + [20.0, 60.0, 120.0] * ("ALL_FAULTS" in os.environ))
 def test_workers_outlive_their_database(
     server: PostgresServer, tiny: StudySpec, kind: str, seconds: float
 ) -> None:
@@ -123,8 +133,6 @@ class Crash:
         self.point = point
 
     def __call__(self, claims: Any) -> None:
-        import os
-
         def die(*_: Any, **__: Any) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -186,8 +194,6 @@ def test_a_worker_that_slept_writes_nothing_over_its_successor(url: str, tiny: S
     try:
         until(lambda: len(study.get_trials(deepcopy=False)) >= 2)
         sleeper = crew.workers[0]
-        import os
-
         os.kill(sleeper.pid, signal.SIGSTOP)
         until(lambda: len(finished(study)) >= 3)
         os.kill(sleeper.pid, signal.SIGCONT)
@@ -218,3 +224,75 @@ def open_and_ask(url: str, spec: StudySpec) -> None:
     study, claims = join_study(url, "s", worker_name(), 16)
     trial = study.ask()
     claims.finish(trial._trial_id, TrialState.COMPLETE, 0.5, {"outcome": "complete"})
+
+
+REAL = """
+[data]
+name = "digits"
+limit = 400
+[space]
+block = ["preact"]
+blocks = 2
+widths = [[8]]
+norm = ["batch"]
+optimizer = "sgd"
+lr_sgd = 0.02
+weight_decay = 1e-4
+warmup = 0.1
+[train]
+epochs = 60
+batch_size = 32
+crop = 1
+[search]
+pruner = "none"
+"""
+
+
+def train_for_real(job: Any) -> None:
+    from search.loop import Stop
+    from search.worker import work
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    work(job, Stop())
+
+
+def test_a_trial_killed_again_and_again_ends_bit_for_bit_as_one_that_was_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Real training, real SIGKILL: twice in mid-run, taken over by the next worker from its checkpoint."""
+    from search.datasets import load
+    from search.studyfile import load_spec
+    from search.worker import Job
+
+    monkeypatch.setenv("ARCHSEARCH_CHECKPOINT_SECONDS", "0")
+    path = tmp_path / "real.toml"
+    path.write_text(REAL)
+    spec = load_spec(path)
+    fingerprint = load(spec.data).fingerprint()
+    ends = []
+    for name, kills in (("whole", 0), ("killed", 2)):
+        url = f"sqlite:///{tmp_path}/{name}.db"
+        study = open_study(url, "s", spec, fingerprint, 1)
+        job = Job(spec, url, "s", 1, "cpu", fingerprint)
+        for kill in range(kills + 1):
+            worker = CONTEXT.Process(target=train_for_real, args=(job,))
+            worker.start()
+            if kill < kills:
+                until(lambda: len(_values(study)) > 15 * (kill + 1))  # noqa: B023
+                worker.kill()
+            worker.join()
+            assert worker.exitcode == (-signal.SIGKILL if kill < kills else 0)
+        [trial] = study.get_trials()
+        assert trial.user_attrs["attempt"] == kills + 1
+        ends.append(trial)
+    whole, killed = ends
+    assert killed.intermediate_values == whole.intermediate_values
+    for key in ("train_accuracy", "val_accuracy", "val_loss", "diagnostics", "loss_at_start", "epochs"):
+        assert killed.user_attrs[key] == whole.user_attrs[key], key
+    assert len(killed.user_attrs["lost_workers"]) == 2
+    assert not list((tmp_path / "checkpoints").glob("*/*")), "finished trials leave no checkpoint"
+
+
+def _values(study: Study) -> dict[int, float]:
+    trials = study.get_trials(deepcopy=False)
+    return trials[0].intermediate_values if trials else {}

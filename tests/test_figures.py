@@ -87,11 +87,12 @@ def test_the_sentence_is_the_title_and_the_turn_is_marked() -> None:
 
 
 def test_pairs_lead_from_plain_to_the_rival() -> None:
-    figure = drawn(deep_pairs(2))[IDS[2]]
+    figure = drawn(deep_pairs(2) + deep_pairs(1, blocks=3, first=50))[IDS[2]]
     lines = [trace for trace in figure.data if trace.x and trace.line.dash == "solid"]
-    assert [trace.xaxis for trace in lines] == ["x2"]  # the panel of the deep
-    assert list(lines[0].x) == [0, -1, None] * 2
+    assert [trace.xaxis for trace in lines] == ["x", "x2"]  # the panels of the shallow and of the deep
+    assert list(lines[1].x) == [0, -1, None] * 2
     assert figure.layout.xaxis2.ticktext == ("plain", "pre-activation")
+    assert drawn(deep_pairs(2))[IDS[2]].layout.xaxis2.ticktext is None, "one panel where all are deep"
 
 
 def test_the_front_holds_what_no_cheaper_run_beats() -> None:

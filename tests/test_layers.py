@@ -65,6 +65,14 @@ def test_models_know_no_study(path: Path) -> None:
         ("claims", {"torch"}),
         ("arms", {"torch"}),
         ("storage", {"torch"}),
+        ("loop", {"torch"}),
+        ("heart", {"torch"}),
+        ("findings", {"torch"}),
+        ("verdict_figures", {"torch"}),
+        ("confirm", {"torch"}),
+        ("repeat", {"torch"}),
+        ("checkpoints", {"optuna"}),
+        ("optimization", {"optuna"}),
         ("report", {"torch"}),
         ("progress", {"torch"}),
         ("run", {"torch"}),
@@ -81,7 +89,7 @@ def test_what_importing_a_module_must_not_bring_in(module: str, forbidden: set[s
     ("home", "calls"),
     [
         ("space", {"suggest_categorical", "suggest_int", "suggest_float"}),
-        ("objective", {"report", "should_prune", "set_constraint"}),
+        ("reporter", {"should_prune"}),
         ("storage", {"create_study", "load_study"}),
     ],
 )
@@ -91,9 +99,9 @@ def test_calls_that_have_one_home(home: str, calls: set[str]) -> None:
     assert homes
 
 
-def test_only_storage_reads_the_storage_variable() -> None:
+def test_only_one_module_reads_the_storage_variable() -> None:
     users = {name for name, path in MODULES.items() if 'environ.get("OPTUNA_STORAGE' in path.read_text()}
-    assert users == {"storage"}
+    assert users == {"database"}
 
 
 @pytest.mark.parametrize("path", sorted(MODULES.values()), ids=str)

@@ -80,7 +80,7 @@ def failing(times: int, error: Exception = AWAY) -> tuple[Callable[[], str], lis
 def test_it_tries_until_there_is_an_answer_and_tells_twice(quick: None) -> None:
     told: list[str] = []
     call, calls = failing(5)
-    assert Patience(60, lambda: False, told.append).call(call) == "answer"
+    assert Patience(60, told.append).call(call) == "answer"
     assert len(calls) == 6
     assert [line.split(":")[0] for line in told] == [
         "the database is out of reach, training goes on meanwhile", "the database is back after 0 s",
@@ -90,11 +90,11 @@ def test_it_tries_until_there_is_an_answer_and_tells_twice(quick: None) -> None:
 def test_it_gives_up_after_its_time_and_at_once_where_waiting_mends_nothing(quick: None) -> None:
     call, calls = failing(10**6)
     with pytest.raises(StorageInternalError):
-        Patience(0.2, lambda: False, lambda _: None).call(call)
+        Patience(0.2, print).call(call)
     assert len(calls) > 2
     call, calls = failing(1, database_error(sqlalchemy.exc.OperationalError, "permission denied"))
     with pytest.raises(StorageInternalError):
-        Patience(60, lambda: False, lambda _: None).call(call)
+        Patience(60, print).call(call)
     assert len(calls) == 1
 
 
@@ -103,7 +103,7 @@ def test_it_gives_up_soon_when_the_process_is_to_end(monkeypatch: pytest.MonkeyP
     hurry, (call, _) = threading.Event(), failing(10**6)
     threading.Timer(0.3, hurry.set).start()
     with pytest.raises(StorageInternalError):
-        Patience(3600, hurry.is_set, lambda _: None).call(call)
+        Patience(3600, print, hurry.is_set).call(call)
 
 
 def test_every_call_that_goes_to_the_database_is_patient() -> None:

@@ -71,7 +71,7 @@ def test_a_plan_survives_json() -> None:
     stored = json.loads(json.dumps(OWN.with_seeds(5).to_json()))
     assert Plan.from_json(stored) == OWN.with_seeds(5)
     assert set(stored["hypotheses"]) == {"beats", "twins", "degradation", "interaction"}
-    assert "exceeds 1 points" in stored["hypotheses"]["beats"]
+    assert "exceeds 1 point " in stored["hypotheses"]["beats"]
 
 
 def test_the_deepest_are_held_against_the_depth_that_the_search_found_best() -> None:
