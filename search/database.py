@@ -60,8 +60,8 @@ def _warn(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def is_sqlite(url: URL) -> bool:
-    return url.get_backend_name() == "sqlite"
+def is_sqlite(url: URL | str) -> bool:
+    return make_url(url).get_backend_name() == "sqlite"
 
 
 def shown_url(url: str) -> str:

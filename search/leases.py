@@ -156,6 +156,18 @@ class LeaseStorage(RowStorage):
                 {"heartbeat": self._now(session)}
             )
 
+    def elsewhere(self, study_id: int, seconds: float) -> str | None:
+        """Another machine whose worker gave a sign of life less than `seconds` ago, if there is one."""
+        here = _host().partition("/")[0]
+        with self._transaction() as session:
+            now = self._now(session)
+            for row in self._running(session, study_id):
+                host = json.loads(row.worker or '""').partition(":")[0].partition("/")[0]
+                alive = row.heartbeat is not None and (now - row.heartbeat).total_seconds() < seconds
+                if alive and host and host != here:
+                    return str(host)
+        return None
+
     def reap(self, study_id: int, grace: float) -> list[int]:
         """Numbers of the trials taken from dead workers: queued again, or failed after MAX_ATTEMPTS.
 

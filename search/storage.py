@@ -18,7 +18,7 @@ from optuna.storages import BaseStorage, get_storage
 from optuna.study import Study, StudyDirection
 from sqlalchemy.engine import make_url
 
-from search.database import BUSY_SECONDS, engine_settings, reaching, schema_lock, shown_url
+from search.database import BUSY_SECONDS, engine_settings, is_sqlite, reaching, schema_lock, shown_url
 from search.errors import DatabaseError, SpecError
 from search.patience import PatientStorage
 from search.rows import RowStorage
@@ -27,6 +27,8 @@ from search.spec import StudySpec, differences
 REPEATS = "collection of repeats"
 KINDS = {"search": "run", "confirmation": "confirm", REPEATS: "repeat"}
 """Of studies, with the command that each belongs to."""
+ALIVE_SECONDS = 60.0
+"""Since its last sign of life, a worker on another machine counts as running."""
 PLAN = "confirmation"
 """User attribute of a study that is one: what it trains and tests."""
 
@@ -68,6 +70,11 @@ def open_study(
             check_same(name, stored, spec, data_fingerprint)
             if (found := stored.get("kind", "search")) != kind:
                 raise SpecError(f"{name!r} is a {found}: `python -m search.{KINDS[found]}` goes on with it")
+        if is_sqlite(url) and (host := claims_of(study).elsewhere(study._study_id, ALIVE_SECONDS)):
+            raise SpecError(
+                f"a worker on {host} runs a trial of {name!r}: SQLite serves one machine or container; for "
+                "several use postgresql+psycopg://user@host/database"
+            )
         if plan is not None and (agreed := plan(stored.get(PLAN))) != stored.get(PLAN):
             study.set_user_attr(PLAN, agreed)
         if trials > stored.get("budget", 0):

@@ -8,7 +8,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from search.database import shown_url, storage_url
+from search.database import file_system_of, shown_url, storage_url
 from search.errors import DatabaseError, SpecError
 from search.leases import worker_name
 from search.spec import StudySpec
@@ -126,3 +126,46 @@ def test_the_dashboards_own_storage_reads_what_we_wrote(url: str, tiny: StudySpe
     assert stock.best_value == 0.5
     assert stock.best_trial.user_attrs["arm"] == "plain"
     storage.engine.dispose()
+
+
+def test_sqlite_serves_one_machine(tmp_path: Path, tiny: StudySpec) -> None:
+    url = f"sqlite:///{tmp_path}/x.db"
+    open_study(url, "s", tiny, "data", 2)
+    study, claims = join_study(url, "s", "farm7/4026531836:1:aa", 2)
+    trial = study.ask()
+    with pytest.raises(SpecError, match="a worker on farm7 runs a trial of 's': SQLite serves one machine"):
+        open_study(url, "s", tiny, "data", 2)
+    claims.release(trial._trial_id)
+    open_study(url, "s", tiny, "data", 2)  # a file that was copied here is fine
+
+
+MOUNTS = """\
+/dev/root / ext4 rw 0 0
+proc /proc proc rw 0 0
+server:/home /mnt/home nfs4 rw,vers=4.2 0 0
+//nas/share /mnt/with\\040space cifs rw 0 0
+tmpfs /mnt/home/local tmpfs rw 0 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/somewhere/x.db", "ext4"),
+        ("/mnt/home/me/studies/search.db", "nfs4"),
+        ("/mnt/homes/x.db", "ext4"),
+        ("/mnt/with space/x.db", "cifs"),
+        ("/mnt/home/local/x.db", "tmpfs"),
+    ],
+)
+def test_the_file_system_of_a_path(path: str, kind: str, tmp_path: Path) -> None:
+    (tmp_path / "mounts").write_text(MOUNTS)
+    assert file_system_of(Path(path), tmp_path / "mounts") == kind
+    assert file_system_of(Path(path), tmp_path / "none") is None
+
+
+def test_sqlite_on_a_network_drive_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("search.database.file_system_of", lambda path: "nfs4")
+    with pytest.raises(SpecError, match=r"lies on a network file system \(nfs4\), where SQLite loses data"):
+        storage_url(f"sqlite:///{tmp_path}/x.db")
+    storage_url("postgresql+psycopg://me@host/x")
