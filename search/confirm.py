@@ -108,7 +108,7 @@ def run(options: argparse.Namespace) -> int:
     parts = load(spec.data)
     fingerprint = parts.fingerprint()
     check_same(name, stored, spec, fingerprint)
-    slots = plan_workers(options.workers, options.device)
+    slots = plan_workers(options.workers, options.device, options.per_gpu)
     console, confirmation = terminal(), options.as_name or confirmation_name(name)
     known = plan_of(storage, confirmation)
     if known is None:

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from search import workers
+from search.crew import Crew
 from search.database import shown_url
 from search.errors import SearchError, StudyFailed
 from search.loop import Stop, check_failures
@@ -54,17 +55,20 @@ def launch(job: Job, study: Study, slots: Sequence[workers.Slot], console: Conso
         except StorageInternalError:
             return []
 
+    def is_done() -> bool:
+        ended = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
+        return ended >= job.trials and not claims.unfinished(study._study_id)
+
     progress = Progress(study, job.trials, console, quiet)
     with progress, Publisher(study, progress.say, stop.is_set):
-        if len(slots[:left]) == 1:
+        if len(slots[:left]) == 1 and not slots[0].gpus:
             code = workers.work_here(job, stop, progress.update)
         else:
-            crew = workers.Crew(job, list(slots[:left]), progress.say)
-            code = crew.run(stop, progress.update, reap)
+            crew = Crew(job, list(slots[:left]), progress.say)
+            code = crew.run(stop, progress.update, reap, is_done)
     if code == StudyFailed.exit_code:
         check_failures(study, before)
-    finished = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
-    if not code and stop.signal is None and (finished < job.trials or claims.unfinished(study._study_id)):
+    if not code and stop.signal is None and not is_done():
         raise SearchError("all workers were killed; the study keeps what was done, run it again to go on")
     code = 130 if stop.signal == signal.SIGINT else code
     return Run(code, stop.signal is not None, time.monotonic() - started)

@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
     heartbeat_settings()
     parts = load(spec.data)
     check_fit(spec, parts.image_shape, parts.classes, len(parts.train.labels_N))
-    slots = plan(options.workers, options.device)
+    slots = plan(options.workers, options.device, options.per_gpu)
     study = open_study(url, name, spec, parts.fingerprint(), options.trials)
     job = Job(spec, url, name, options.trials, slots[0].device, parts.fingerprint())
     del parts
@@ -111,10 +111,10 @@ def _tell(options: argparse.Namespace, console: Console, study: Study, ended: Ru
 def _words(options: argparse.Namespace, trials: int) -> list[str]:
     """The options as typed, but for the database's address, which may hold a password."""
     words = [*study_words(options), f"--trials={trials}"]
-    for name, default in (("seed", None), ("workers", "auto"), ("device", "auto")):
+    for name, default in (("seed", None), ("workers", "auto"), ("device", "auto"), ("per_gpu", 1)):
         value = getattr(options, name)
         if value != default:
-            words.append(f"--{name}={value}")
+            words.append(f"--{name.replace('_', '-')}={value}")
     return words + (["--quiet"] if options.quiet else [])
 
 

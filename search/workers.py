@@ -1,49 +1,51 @@
-"""The processes of one machine: how many, on which devices, and what becomes of them."""
+"""The workers of one machine: how many, on which devices; one in this process (several: crew.py)."""
 
 from __future__ import annotations
 
 import os
-import pickle
-import queue
 import signal
-import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import IO
 
 from search.errors import DeviceError
+from search.gpus import visible_gpus
 from search.loop import Stop
 from search.worker import Job, work
 
-MAX_RESTARTS = 10
 POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class Slot:
-    """Where one worker runs."""
+    """Where one worker runs: on the CPU, or on one of the GPUs that is free."""
 
     device: str
-    gpu: int | None = None
+    gpus: tuple[str, ...] = ()
+    per_gpu: int = 1
 
 
-def plan(workers: str, device: str) -> list[Slot]:
-    """auto: a worker per GPU, or per CPU core. Raises DeviceError when CUDA is asked for and absent."""
-    import torch
-
-    gpus = torch.cuda.device_count() if device in ("auto", "cuda") and torch.cuda.is_available() else 0
+def plan(workers: str, device: str, per_gpu: int = 1) -> list[Slot]:
+    """auto: as many workers as the GPUs have places, or one per CPU core. Raises DeviceError when CUDA is
+    asked for and absent."""
+    gpus = _gpus() if device in ("auto", "cuda") else ()
     if device == "cuda" and not gpus:
         raise DeviceError("CUDA was asked for, but torch sees no GPU; use --device cpu")
-    if gpus:
-        count = gpus if workers == "auto" else int(workers)
-        return [Slot("cuda", i % gpus) for i in range(count)]
-    return [Slot("cpu")] * (_cores() if workers == "auto" else int(workers))
+    places = len(gpus) * per_gpu if gpus else _cores()
+    slot = Slot("cuda", gpus, per_gpu) if gpus else Slot("cpu")
+    return [slot] * (places if workers == "auto" else int(workers))
+
+
+def _gpus() -> tuple[str, ...]:
+    import torch
+
+    if not torch.cuda.is_available():  # without a driver, or a build of torch for CPUs
+        return ()
+    return tuple(visible_gpus()) or tuple(map(str, range(torch.cuda.device_count())))
 
 
 def _cores() -> int:
@@ -74,7 +76,7 @@ def stop_on_signals(stop: Stop, at_once: Callable[[], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _exit_now() -> None:
+def exit_now() -> None:
     if sys.stdout.isatty():
         os.write(1, b"\x1b[?25h\n")  # the live screen hides the cursor
     os._exit(130)
@@ -91,105 +93,10 @@ def work_here(job: Job, stop: Stop, poll: Callable[[], None]) -> int:
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     try:
-        with stop_on_signals(stop, at_once=_exit_now):
+        with stop_on_signals(stop, at_once=exit_now):
             work(job, stop)
     finally:
         end.set()
         watcher.join()
     poll()
     return 0
-
-
-class Crew:
-    """Worker processes. They live in sessions of their own: Ctrl-C reaches them through this process."""
-
-    def __init__(self, job: Job, slots: list[Slot], say: Callable[[str], None]) -> None:
-        self.job, self.say = job, say
-        self.lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self.listeners: list[threading.Thread] = []
-        self.members = [(slot, self._start(slot, i)) for i, slot in enumerate(slots)]
-        self.restarts = 0
-        self.given_up: set[int] = set()
-
-    def _start(self, slot: Slot, index: int) -> subprocess.Popen[bytes]:
-        env = os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
-        if slot.gpu is not None:
-            visible = [gpu for gpu in env.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu]
-            env["CUDA_VISIBLE_DEVICES"] = visible[slot.gpu] if visible else str(slot.gpu)
-        if slot.device == "cpu":
-            env |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "search.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=env,
-            start_new_session=True,
-        )
-        assert process.stdin is not None
-        assert process.stdout is not None
-        listener = threading.Thread(target=self._listen, args=(process.stdout, index), daemon=True)
-        listener.start()
-        self.listeners.append(listener)
-        try:
-            pickle.dump(replace(self.job, device=slot.device), process.stdin)
-            process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it died at once; poll() sees its exit code
-        return process
-
-    def _listen(self, output: IO[bytes], index: int) -> None:
-        for line in output:
-            self.lines.put(f"worker {index + 1}: {line.decode(errors='replace').rstrip()}")
-
-    def run(self, stop: Stop, poll: Callable[[], None], reap: Callable[[], Collection[int]]) -> int:
-        """Until all have ended; returns the first exit code that is not 0. A killed worker is replaced."""
-        code, told = 0, False
-        with stop_on_signals(stop, at_once=lambda: self._kill(reap)):
-            while True:
-                if stop.is_set() and not told:
-                    told = True
-                    self._terminate()
-                for i, (slot, process) in enumerate(self.members):
-                    ended = process.poll()
-                    if ended and ended > 0:
-                        code = code or ended
-                        stop.set()
-                    elif ended and not stop.is_set() and i not in self.given_up:
-                        self._replace(i, slot, -ended, reap)
-                self._pass_on()
-                poll()
-                if all(process.poll() is not None for _, process in self.members):
-                    break
-                time.sleep(POLL_SECONDS / 5) if stop.is_set() else stop.wait(POLL_SECONDS)
-        for listener in self.listeners:
-            listener.join(timeout=2)
-        self._pass_on()
-        return code
-
-    def _replace(self, index: int, slot: Slot, number: int, reap: Callable[[], Collection[int]]) -> None:
-        queued = " Its trial is queued again." if reap() else ""
-        ended = f"worker {index + 1} was ended by {signal.Signals(number).name}.{queued}"
-        if self.restarts == MAX_RESTARTS:
-            self.given_up.add(index)
-            self.say(f"{ended} It is not replaced any more: is the memory enough for so many workers?")
-            return
-        self.restarts += 1
-        self.say(f"{ended} A new one starts.")
-        self.members[index] = (slot, self._start(slot, index))
-
-    def _pass_on(self) -> None:
-        while not self.lines.empty():
-            self.say(self.lines.get())
-
-    def _terminate(self) -> None:
-        for _, process in self.members:
-            if process.poll() is None:
-                process.terminate()
-
-    def _kill(self, reap: Callable[[], Collection[int]]) -> None:
-        for _, process in self.members:
-            process.kill()
-            process.wait()
-        reap()
-        _exit_now()

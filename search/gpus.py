@@ -1,0 +1,76 @@
+"""Which GPU a worker gets: one file lock for each place on each GPU, taken before the worker imports torch.
+
+`docker compose up --scale worker=4` shows all GPUs to all replicas, and gives none of them away. The kernel
+frees a lock when its process dies in whatever way.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+def lock_folder() -> Path:
+    """On this host alone; containers share it by a volume."""
+    named = os.environ.get("ARCHSEARCH_GPU_LOCKS")
+    return Path(named) if named else Path(tempfile.gettempdir()) / "archsearch-gpus"
+
+
+def visible_gpus() -> list[str]:
+    """Their UUIDs (of MIG slices where a GPU is sliced), or what CUDA_VISIBLE_DEVICES names."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [gpu for gpu in (part.strip() for part in named.split(",")) if gpu and gpu != "-1"]
+    if shutil.which("nvidia-smi") is None:
+        return []
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return uuids_in(listed.stdout)
+
+
+def uuids_in(listing: str) -> list[str]:
+    """Of `nvidia-smi -L`: GPUs, but slices in the place of the GPU that they are slices of."""
+    found: list[str] = []
+    for uuid in re.findall(r"\(UUID: ((?:GPU|MIG)-[^)\s]+)\)", listing):
+        if uuid.startswith("MIG-") and found and found[-1].startswith("GPU-"):
+            found.pop()
+        found.append(uuid)
+    return found
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One place on a GPU, held as long as `descriptor` is open in any process."""
+
+    gpu: str
+    descriptor: int
+
+    def close(self) -> None:
+        """Another process that has the descriptor goes on holding it."""
+        os.close(self.descriptor)
+
+
+def try_claim(gpus: Sequence[str], per_gpu: int = 1) -> Claim | None:
+    """A free place, on a GPU with as few as can be; None where all are taken."""
+    folder = lock_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    for place in range(per_gpu):
+        for gpu in gpus:
+            path = folder / f"{re.sub(r'[^A-Za-z0-9-]', '_', gpu)}.{place}.lock"
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(descriptor)
+                continue
+            return Claim(gpu, descriptor)
+    return None
