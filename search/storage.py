@@ -82,6 +82,12 @@ def open_study(
     return study
 
 
+def make_tables(url: str) -> None:
+    """Where they are not there yet; else they are checked. Raises DatabaseError."""
+    with reaching(url), schema_lock(url):
+        RowStorage(url, engine_settings(url, "migrate")).engine.dispose()
+
+
 def join_study(
     url: str, name: str, worker: str, budget: int, in_a_hurry: Callable[[], bool] = lambda: False
 ) -> tuple[Study, PatientStorage]:
