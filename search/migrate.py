@@ -1,4 +1,4 @@
-"""Make a database ready: `python -m search.migrate`. Tables once, by whoever may make them; workers may not."""
+"""Make a database ready: `python -m search.migrate`. Its tables are made once, by its owner."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from search.options import add_storage_option, parser_of, run_command
 
 EXAMPLES = """\
-Searching does this by itself. Where workers have no right to make tables, as under docker compose, it is run once
-before them with the account of the database's owner. Running it again changes nothing.
+A search does this by itself. Where workers have no right to make tables, as under docker compose, it is
+run once before them with the account of the database's owner. Running it again changes nothing.
 exit codes: 0 done, 2 usage, 75 database out of reach
 """
 

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from search import confirm, dashboard, repeat, report, run
+from search import confirm, dashboard, fetch, migrate, repeat, report, run, secrets
 from search.studyfile import find_study
 
 README = Path("README.md").read_text()
 Parse = Callable[[Sequence[str] | None], argparse.Namespace]
 PARSERS: dict[str, Parse] = {
     module.__name__.removeprefix("search."): module.parse
-    for module in (confirm, dashboard, repeat, report, run)
+    for module in (confirm, dashboard, fetch, migrate, repeat, report, run, secrets)
 }
-HELP = "".join(module.EXAMPLES for module in (confirm, dashboard, repeat, run))
+HELP = "".join(module.EXAMPLES for module in (confirm, dashboard, fetch, repeat, run))
 COMMANDS = sorted(set(re.findall(r"python -m search\.([a-z]+)(?: ([^`\n&>]*))?", README + HELP)))
 
 
@@ -41,7 +41,7 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
         PARSERS[command](["--help"])
     assert ended.value.code == 0
     assert "exit codes: 0 " in capsys.readouterr().out
-    assert f"python -m search.{command}" in README
+    assert re.search(rf"python3? -m search\.{command}\b", README)
 
 
 def test_every_study_is_described() -> None:
