@@ -5,11 +5,10 @@
 FROM python:3.11-slim-bookworm AS build
 ARG TORCH=cuda
 ARG TORCH_INDEX=
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_COMPILE=1
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_COMPILE=1 PIP_NO_CACHE_DIR=1
 RUN python3 -m venv /venv
 # torch first: a layer of its own, that changes of the code leave alone
-RUN --mount=type=cache,target=/root/.cache/pip \
-    if [ "$TORCH" = cpu ]; then \
+RUN if [ "$TORCH" = cpu ]; then \
         /venv/bin/pip install --no-deps --index-url "${TORCH_INDEX:?--build-arg TORCH=cpu needs TORCH_INDEX}" \
             'torch>=2.10' 'torchvision>=0.25'; \
     elif [ "$TORCH" = cuda ]; then \
@@ -21,7 +20,7 @@ WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY models models
 COPY search search
-RUN --mount=type=cache,target=/root/.cache/pip /venv/bin/pip install .
+RUN /venv/bin/pip install .
 
 FROM python:3.11-slim-bookworm
 RUN groupadd --gid 10001 archsearch \
