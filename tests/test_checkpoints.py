@@ -5,6 +5,7 @@ import os
 import pickle
 import random
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from crew import CONTEXT
 
 from search import checkpoints as module
 from search.checkpoints import Checkpoints, StudyCheckpoints, checkpoint_seconds
@@ -49,6 +51,31 @@ def test_the_newest_state_comes_back(kept: Checkpoints) -> None:
     assert (len(found["history"]), len(found["losses"]), found["seconds"]) == (4, 3, 1.5)
     assert same(found, state(4))
     assert len(list(kept.own.iterdir())) == 4, "two checkpoints, each with its manifest"
+
+
+def dies_while_writing(kept: Checkpoints, sync: int) -> None:
+    stock, left = os.fsync, [sync]
+
+    def fsync(descriptor: int) -> None:
+        left[0] -= 1
+        if not left[0]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        stock(descriptor)
+
+    os.fsync = fsync
+    kept.keep(lambda: state(2))
+
+
+@pytest.mark.parametrize("sync", [1, 2, 3, 4])  # of the state, its name, the manifest, its name
+def test_killed_in_the_middle_of_writing_one_the_one_before_counts(kept: Checkpoints, sync: int) -> None:
+    kept.keep(lambda: state(1))
+    victim = CONTEXT.Process(target=dies_while_writing, args=(kept, sync))
+    victim.start()
+    victim.join()
+    assert victim.exitcode == -signal.SIGKILL
+    assert same(kept.newest(), state(2 if sync == 4 else 1))
+    kept.keep(lambda: state(2))
+    assert same(kept.newest(), state(2))
 
 
 def test_another_workers_state_is_continued_and_not_overwritten(kept: Checkpoints, tmp_path: Path) -> None:

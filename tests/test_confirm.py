@@ -158,8 +158,9 @@ def test_commands_that_start_together_queue_the_runs_once(url: str, tiny: StudyS
 
 def test_whoever_is_first_decides_and_seeds_may_be_added(url: str, tiny: StudySpec) -> None:
     opened(url, tiny)
-    other = replace(TINY_PLAN, margin=5.0, seeds=(6,))
-    study, agreed, runs = opened(url, tiny, other)
+    with pytest.raises(SpecError, match=r"another command began .* at \[5\] convs with a margin of 1"):
+        opened(url, tiny, replace(TINY_PLAN, margin=5.0, seeds=(6,)))
+    study, agreed, runs = opened(url, tiny, replace(TINY_PLAN, seeds=(6,)))
     assert (agreed.margin, agreed.seeds, runs) == (1.0, (4, 6), 18)
     assert len(study.get_trials()) == 18
 

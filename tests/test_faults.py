@@ -253,44 +253,79 @@ def train_for_real(job: Any) -> None:
     from search.worker import work
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    work(job, Stop())
+    stop = Stop()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    work(job, stop)
+
+
+def real_trial(
+    folder: Path, name: str, stop: Callable[[Study, Any, int], None], stops: int, text: str = REAL
+) -> FrozenTrial:
+    """Really trained, by a worker that is stopped `stops` times and replaced each time."""
+    from search.datasets import load
+    from search.studyfile import load_spec
+    from search.worker import Job
+
+    (folder / "real.toml").write_text(text)
+    spec = load_spec(folder / "real.toml")
+    fingerprint = load(spec.data).fingerprint()
+    url = f"sqlite:///{folder}/{name}.db"
+    study = open_study(url, "s", spec, fingerprint, 1)
+    job = Job(spec, url, "s", 1, "cpu", fingerprint)
+    for count in range(stops + 1):
+        worker = CONTEXT.Process(target=train_for_real, args=(job,))
+        worker.start()
+        if count < stops:
+            stop(study, worker, count)
+        worker.join()
+        if worker.exitcode == 0 and finished(study):
+            break
+    [trial] = study.get_trials()
+    assert trial.state == TrialState.COMPLETE
+    return trial
+
+
+def same_run(trial: FrozenTrial, other: FrozenTrial) -> None:
+    """Bit for bit."""
+    assert trial.intermediate_values == other.intermediate_values
+    for key in ("train_accuracy", "val_accuracy", "val_loss", "diagnostics", "loss_at_start", "epochs"):
+        assert trial.user_attrs[key] == other.user_attrs[key], key
 
 
 def test_a_trial_killed_again_and_again_ends_bit_for_bit_as_one_that_was_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Real training, real SIGKILL: twice in mid-run, taken over by the next worker from its checkpoint."""
-    from search.datasets import load
-    from search.studyfile import load_spec
-    from search.worker import Job
-
     monkeypatch.setenv("ARCHSEARCH_CHECKPOINT_SECONDS", "0")
-    path = tmp_path / "real.toml"
-    path.write_text(REAL)
-    spec = load_spec(path)
-    fingerprint = load(spec.data).fingerprint()
-    ends = []
-    for name, kills in (("whole", 0), ("killed", 2)):
-        url = f"sqlite:///{tmp_path}/{name}.db"
-        study = open_study(url, "s", spec, fingerprint, 1)
-        job = Job(spec, url, "s", 1, "cpu", fingerprint)
-        for kill in range(kills + 1):
-            worker = CONTEXT.Process(target=train_for_real, args=(job,))
-            worker.start()
-            if kill < kills:
-                until(lambda: len(_values(study)) > 15 * (kill + 1))  # noqa: B023
-                worker.kill()
-            worker.join()
-            assert worker.exitcode == (-signal.SIGKILL if kill < kills else 0)
-        [trial] = study.get_trials()
-        assert trial.user_attrs["attempt"] == kills + 1
-        ends.append(trial)
-    whole, killed = ends
-    assert killed.intermediate_values == whole.intermediate_values
-    for key in ("train_accuracy", "val_accuracy", "val_loss", "diagnostics", "loss_at_start", "epochs"):
-        assert killed.user_attrs[key] == whole.user_attrs[key], key
+
+    def kill(study: Study, worker: Any, count: int) -> None:
+        until(lambda: len(_values(study)) > 15 * (count + 1))
+        worker.kill()
+
+    whole, killed = real_trial(tmp_path, "whole", kill, 0), real_trial(tmp_path, "killed", kill, 2)
+    assert (whole.user_attrs["attempt"], killed.user_attrs["attempt"]) == (1, 3)
     assert len(killed.user_attrs["lost_workers"]) == 2
+    same_run(killed, whole)
     assert not list((tmp_path / "checkpoints").glob("*/*")), "finished trials leave no checkpoint"
+
+
+def test_interrupted_every_few_seconds_it_ends_bit_for_bit_as_without(tmp_path: Path) -> None:
+    """As on machines that are lent for moments. Being told to stop spends no attempt, however often."""
+    rng = random.Random(0)
+    text = REAL.replace("epochs = 60", "epochs = 400")
+
+    def interrupt(study: Study, worker: Any, count: int) -> None:
+        worker.join(rng.uniform(2, 4))
+        worker.terminate()
+
+    began = time.monotonic()
+    whole = real_trial(tmp_path, "whole", interrupt, 0, text)
+    between = time.monotonic()
+    interrupted = real_trial(tmp_path, "interrupted", interrupt, 100, text)
+    ratio = (time.monotonic() - between) / (between - began)
+    print(f"{between - began:.1f} s without, {ratio:.2f} times as long when interrupted")
+    assert interrupted.user_attrs["attempt"] == 1
+    same_run(interrupted, whole)
 
 
 def _values(study: Study) -> dict[int, float]:

@@ -157,7 +157,7 @@ def test_a_signal_puts_the_trial_back_and_tells_how_to_go_on(
     out, err = process.communicate(timeout=60)
     assert process.returncode == code, err
     assert "Traceback" not in out + err
-    assert f"To continue: python -m search.run --study {command.study} --trials 3" in out
+    assert f"To continue: python -m search.run --study={command.study} --trials=3" in out
     for trial in command.trials():
         assert trial.state == TrialState.WAITING
         assert trial.user_attrs["attempt"] == 0
@@ -263,7 +263,7 @@ def test_names_are_printed_as_they_are(command: Command) -> None:
     result = command.run("--trials", "1", "--workers", "1", "--name", "[red]a[/b] :smile:")
     assert result.returncode == 0, result.stderr
     assert "[red]a[/b] :smile:: 1 of 1 trials done" in result.stdout
-    assert "--name '[red]a[/b] :smile:'" in result.stdout
+    assert "'--name=[red]a[/b] :smile:'" in result.stdout
 
 
 MISTAKES = [

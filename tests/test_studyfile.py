@@ -92,7 +92,7 @@ def test_a_preset_fills_in_what_is_left_out(tmp_path: Path) -> None:
         ),
         ("epochs = 15", "epochs = ", "is not valid TOML"),
         ("epochs = 15", "epochs = " + "1" * 5000, "is not valid TOML"),
-        ("[search]", "[confirm]\nseeds = 0\n[search]", "confirm.seeds must be a whole number from 1 to 1000"),
+        ("seeds = 10", "seeds = 0", "confirm.seeds must be a whole number from 1 to 1000"),
     ],
 )
 def test_errors_name_key_value_rule_and_file(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -134,7 +134,7 @@ def test_fingerprint_follows_what_decides_a_result_and_nothing_else(tmp_path: Pa
     assert load_spec(edited(tmp_path, "# 8x8 digits", "# 9x9 digits")).fingerprint() == base.fingerprint()
     assert load_spec(edited(tmp_path, "epochs = 15", "epochs = 16")).fingerprint() != base.fingerprint()
     assert load_spec(Path("studies/digits.toml"), seed=1).fingerprint() != base.fingerprint()
-    confirm = edited(tmp_path, "[search]", "[confirm]\nseeds = 5\ndepths = [8, 20]\n[search]")
+    confirm = edited(tmp_path, "[8, 14, 20, 32, 44]\nseeds = 10", "[8, 20]\nseeds = 5")
     assert load_spec(confirm).confirm.depths == (8, 20)
     assert load_spec(confirm).fingerprint() == base.fingerprint()
     assert base.fingerprint() == "2b0543d8ac73b925", "stored studies could no longer be continued"
