@@ -27,7 +27,7 @@ import torch
 from search.errors import SpecError
 
 State = dict[str, Any]
-VERSION = 1
+VERSION = 2
 KEPT = 2
 """Checkpoints of an attempt that stay: the newest, and one to fall back on."""
 FLOOR = 256 << 20

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,14 +40,75 @@ def learning_rate(step: int, steps: int, config: TrainConfig) -> float:
     return config.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
 
 
-def make_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    groups = [
-        {"params": [p for p in network.parameters() if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in network.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, fused=True)
-    return torch.optim.AdamW(groups, lr=config.lr, fused=True)
+class Optimizer:
+    """SGD with momentum, or AdamW with PyTorch's betas and eps: the kernels of torch.optim's fused versions,
+    and their results bit for bit. torch.optim itself imports torch's compiler at its first use, two seconds
+    in every process, and takes no part in a captured step without some persuasion.
+    """
+
+    def __init__(self, network: nn.Module, config: TrainConfig) -> None:
+        self.sgd, self.momentum = config.optimizer == "sgd", config.momentum
+        parameters = list(network.parameters())
+        groups = [
+            ([p for p in parameters if p.ndim > 1], config.weight_decay),
+            ([p for p in parameters if p.ndim <= 1], 0.0),
+        ]
+        self.groups = [_Group(group, decay, self.sgd) for group, decay in groups if group]
+        self.taken = 0
+        """Steps."""
+
+    def zero_grad(self) -> None:
+        for group in self.groups:
+            for parameter in group.parameters:
+                parameter.grad = None
+
+    @torch.no_grad()
+    def step(self, lr: float | Tensor) -> None:
+        """A tensor, on the device, may be changed in place between replays of a captured step."""
+        for group in self.groups:
+            if self.sgd:
+                torch._fused_sgd_(
+                    group.parameters, group.gradients(), group.first if self.momentum else [],
+                    weight_decay=group.decay, momentum=self.momentum, lr=lr, dampening=0.0, nesterov=False, maximize=False,
+                    is_first_step=self.taken == 0,
+                )  # fmt: skip
+            else:
+                torch._foreach_add_(group.steps, 1)
+                torch._fused_adamw_(
+                    group.parameters, group.gradients(), group.first, group.second, [], group.steps, lr=lr,
+                    beta1=0.9, beta2=0.999, weight_decay=group.decay, eps=1e-8, amsgrad=False, maximize=False,
+                )  # fmt: skip
+        self.taken += 1
+
+    def state(self) -> dict[str, Any]:
+        return {"taken": self.taken, "groups": [group.tensors() for group in self.groups]}
+
+    @torch.no_grad()
+    def restore(self, state: dict[str, Any]) -> None:
+        self.taken = state["taken"]
+        for group, stored in zip(self.groups, state["groups"], strict=True):
+            for tensor, value in zip(group.tensors(), stored, strict=True):
+                tensor.copy_(value)
+
+
+class _Group:
+    """Parameters with one weight decay, and what the optimizer remembers of each."""
+
+    def __init__(self, parameters: list[nn.Parameter], decay: float, sgd: bool) -> None:
+        self.parameters: list[Tensor] = list(parameters)
+        self.decay = decay
+        self.first = [torch.zeros_like(p) for p in parameters]
+        """Momentum, or Adam's first moment."""
+        self.second = [] if sgd else [torch.zeros_like(p) for p in parameters]
+        self.steps = [] if sgd else [torch.zeros((), device=p.device) for p in parameters]
+
+    def gradients(self) -> list[Tensor]:
+        found = [p.grad for p in self.parameters]
+        assert all(gradient is not None for gradient in found), "every parameter takes part in the loss"
+        return found  # type: ignore[return-value]
+
+    def tensors(self) -> list[Tensor]:
+        return [*self.first, *self.second, *self.steps]
 
 
 def autocast_of(config: TrainConfig, device: torch.device) -> torch.autocast:

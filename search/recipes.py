@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from optuna.trial import FrozenTrial
 
-from models.cost import count_params
+from models.cost import measure_cost
 from search.data import steps_per_epoch
 from search.datasets import Parts
 from search.errors import SpecError
@@ -89,7 +89,7 @@ def choose(
     for trial in sorted(candidates, key=lambda t: (-final_score(t), t.number)):
         values = _values_at(trial, space, depth)
         architecture = make_architecture(values | {"block": arm}, space, image_shape, classes)
-        if space.max_params is not None and count_params(architecture) > space.max_params:
+        if space.max_params is not None and measure_cost(architecture).params > space.max_params:
             continue
         attrs = trial.user_attrs
         seconds = attrs["train_seconds"] / max(1, attrs["epochs"]) * epochs * depth / attrs["depth"]

@@ -11,7 +11,7 @@ from typing import Any
 import optuna
 
 from models.architecture import Architecture, Stage
-from models.cost import count_params
+from models.cost import measure_cost
 from search.errors import SpecError
 from search.optimization import TrainConfig
 from search.spec import Domain, Range, Space, StudySpec
@@ -125,7 +125,7 @@ def check_fit(spec: StudySpec, image_shape: tuple[int, int, int], classes: int, 
         architectures = [make_architecture(values, space, image_shape, classes) for values in smallest]
     except ValueError as error:
         raise SpecError(f"no network of [space] fits the images: {error}") from None
-    params = min(count_params(architecture) for architecture in architectures)
+    params = min(measure_cost(architecture).params for architecture in architectures)
     if space.max_params is not None and params > space.max_params:
         raise SpecError(
             f"space.max_params must be at least {params:,}, the smallest network of the space, "

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from models.network import Network
 from search.data import TrainingData, batches, steps_per_epoch, validation_batches
 from search.diagnostics import Measures, Probe
-from search.optimization import TrainConfig, autocast_of, learning_rate, make_optimizer
+from search.optimization import Optimizer, TrainConfig, autocast_of, learning_rate
 
 DIVERGED_LOSS = 10.0
 """Times the starting loss."""
@@ -101,7 +101,7 @@ class _Run:
         device = data.device
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.data, self.config = data, config
-        self.optimizer = make_optimizer(network, config)
+        self.optimizer = Optimizer(network, config)
         self.autocast = autocast_of(config, device)
         self.per_epoch = steps_per_epoch(len(data.train_NHWC), config.batch_size)
         self.steps = config.epochs * self.per_epoch
@@ -123,7 +123,7 @@ class _Run:
     def state(self) -> State:
         return {
             "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": self.optimizer.state(),
             "step": self.step,
             "images": self.images,
             "seconds": self.seconds(),
@@ -139,7 +139,7 @@ class _Run:
 
     def restore(self, state: State) -> None:
         self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.restore(state["optimizer"])
         self.step, self.images, self.before = state["step"], state["images"], state["seconds"]
         self.loss_at_start = state["loss_at_start"]
         self.start = Measures(**state["start"]) if state["start"] else None
@@ -193,8 +193,6 @@ class _Run:
 
     def take_step(self, images_BCHW: Tensor, labels_B: Tensor) -> None:
         config = self.config
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, self.steps, config)
         with self.autocast:
             logits_BK = self.network(images_BCHW)
             loss = F.cross_entropy(logits_BK, labels_B, label_smoothing=config.label_smoothing)
@@ -202,7 +200,7 @@ class _Run:
         loss.backward()  # type: ignore[no-untyped-call]
         if config.clip is not None:
             nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
-        self.optimizer.step()
+        self.optimizer.step(learning_rate(self.step, self.steps, config))
         self.losses.append(loss.detach())
         self.right += (logits_BK.argmax(1) == labels_B).sum()
         self.seen += len(labels_B)

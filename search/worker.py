@@ -23,7 +23,6 @@ from optuna.study import Study
 from search.arms import make_pruner, make_sampler
 from search.checkpoints import StudyCheckpoints
 from search.claims import ClaimStorage
-from search.confirmation import Confirmation, splits_of
 from search.data import to_device
 from search.database import reason
 from search.datasets import read
@@ -95,6 +94,8 @@ def _prepare(job: Job, study: Study, claims: ClaimStorage) -> Objective:
     attrs = study.user_attrs
     checkpoints = StudyCheckpoints.of(job.study, attrs.get("key", attrs["spec_fingerprint"]))
     if job.confirms:
+        from search.confirmation import Confirmation, splits_of  # brings SciPy, which a search does without
+
         study.sampler, study.pruner = RandomSampler(seed=0), NopPruner()  # there is nothing to draw or prune
         splits = splits_of(whole, job.spec.data, device)
         return Confirmation(job.spec, data, parts.image_shape, claims, checkpoints, splits)

@@ -220,7 +220,7 @@ BROKEN = """
 import search.train
 def broken(*args, **kwargs):
     raise KeyError("the bug")
-search.train.make_optimizer = broken
+search.train.Optimizer = broken
 """
 
 

@@ -17,7 +17,7 @@ from models.network import build
 from search.checkpoints import Checkpoints
 from search.data import TrainingData, to_device
 from search.datasets import DataConfig, Images, load
-from search.optimization import TrainConfig, learning_rate, make_optimizer
+from search.optimization import Optimizer, TrainConfig, learning_rate
 from search.train import EpochResult, TrainResult, train
 
 GOLDEN_START = 2.476370
@@ -200,13 +200,11 @@ def test_learning_rate_warms_up_linearly_and_anneals_to_zero() -> None:
 def test_norms_biases_and_scalars_do_not_decay() -> None:
     network = build(small(norm="batch", zero_branch=True), 0)
     for optimizer in ("sgd", "adamw"):
-        decayed, spared = make_optimizer(
-            network, dataclasses.replace(CONFIG, optimizer=optimizer)
-        ).param_groups
-        assert decayed["weight_decay"] == 1e-4
-        assert spared["weight_decay"] == 0
-        assert all(p.ndim > 1 for p in decayed["params"])
-        assert len(decayed["params"]) + len(spared["params"]) == len(list(network.parameters()))
+        decayed, spared = Optimizer(network, dataclasses.replace(CONFIG, optimizer=optimizer)).groups
+        assert decayed.decay == 1e-4
+        assert spared.decay == 0
+        assert all(p.ndim > 1 for p in decayed.parameters)
+        assert len(decayed.parameters) + len(spared.parameters) == len(list(network.parameters()))
 
 
 class Recorder(nn.Module):
