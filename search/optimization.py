@@ -69,8 +69,8 @@ class Optimizer:
             if self.sgd:
                 torch._fused_sgd_(
                     group.parameters, group.gradients(), group.first if self.momentum else [],
-                    weight_decay=group.decay, momentum=self.momentum, lr=lr, dampening=0.0, nesterov=False, maximize=False,
-                    is_first_step=self.taken == 0,
+                    weight_decay=group.decay, momentum=self.momentum, lr=lr, dampening=0.0, nesterov=False,
+                    maximize=False, is_first_step=self.taken == 0,
                 )  # fmt: skip
             else:
                 torch._foreach_add_(group.steps, 1)

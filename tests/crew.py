@@ -17,7 +17,16 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["search.loop", "search.storage", "search.reporter", "search.worker"])
+CONTEXT.set_forkserver_preload(
+    [
+        "search.loop",
+        "search.storage",
+        "search.reporter",
+        "search.worker",
+        "alembic.command",
+        "sklearn.datasets",
+    ]
+)
 
 
 def stub(trial: optuna.Trial, interrupted: Callable[[], bool], claims: Any, seconds: float) -> str:
