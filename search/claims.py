@@ -6,18 +6,22 @@ the trials of dead workers. Here a trial is created, counted, claimed and finish
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from optuna.distributions import BaseDistribution
+import sqlalchemy
+from optuna.distributions import BaseDistribution, check_distribution_compatibility, distribution_to_json
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.orm import Session
 
 from search.leases import TABLES, LeaseStorage
 from search.rows import models
 
+REPORTS = models.TrialIntermediateValueModel
 SLOT = "archsearch:slot"
 """System attribute: how many trials the sampler had been asked for before this one; queued ones have none."""
 
@@ -40,6 +44,10 @@ class ClaimStorage(LeaseStorage):
         super().__init__(url, engine_kwargs, worker, **options)
         self.budget = budget
         self._handed_out: set[int] = set()
+        self._drafts: dict[int, list[dict[str, Any]]] = {}
+        """Parameters of running trials that the next write takes along."""
+        self._mirror: FrozenTrial | None = None
+        """The running trial that was read last, as this worker has changed it since."""
 
     def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
         trial = super()._create_new_trial(study_id, template_trial)
@@ -74,6 +82,9 @@ class ClaimStorage(LeaseStorage):
     ) -> bool:
         """Taking a queued trial is a claim: False when another worker was first."""
         if state != TrialState.RUNNING:
+            if trial_id in self._drafts:
+                self.annotate(trial_id, {})
+            self._forget(trial_id)
             return super().set_trial_state_values(trial_id, state, values)
         with self._transaction() as session:
             trial = models.TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
@@ -88,9 +99,9 @@ class ClaimStorage(LeaseStorage):
 
     def annotate(self, trial_id: int, attrs: dict[str, Any]) -> None:
         """Writes user attributes in one transaction: Optuna takes one for each. Raises ClaimLost."""
-        with self._transaction() as session:
-            self._own(session, trial_id)
+        with self._owned(trial_id) as session:
             self._write(session, trial_id, attrs)
+        self._mirror = None
 
     def finish(self, trial_id: int, state: TrialState, value: float | None, attrs: dict[str, Any]) -> None:
         """The end of a trial: attributes, value and state, all or nothing. Raises ClaimLost."""
@@ -98,11 +109,21 @@ class ClaimStorage(LeaseStorage):
             if self._has_finished(session, trial_id, state):
                 return
             trial = self._own(session, trial_id)
+            self._write_drafts(session, trial_id)
             self._write(session, trial_id, attrs)
             if value is not None:
                 self._set_trial_value_without_commit(session, trial, 0, value)
             trial.state = state
             trial.datetime_complete = datetime.now()
+        self._forget(trial_id)
+
+    def release(self, trial_id: int, spent: bool = False) -> None:
+        super().release(trial_id, spent)
+        self._forget(trial_id)
+
+    def _forget(self, trial_id: int) -> None:
+        self._drafts.pop(trial_id, None)
+        self._mirror = None
 
     def _has_finished(self, session: Session, trial_id: int, state: TrialState) -> bool:
         """Whether this worker did it already, but the answer was lost."""
@@ -120,11 +141,47 @@ class ClaimStorage(LeaseStorage):
         """Raises ClaimLost, as do the next three: a worker taken for dead writes nothing into its successor's
         attempt. A parameter that is there already was written before its answer was lost.
         """
-        with self._transaction(or_there=True) as session:
+        if previous_distribution is None:  # the first of its name that this worker sees
+            with self._transaction(or_there=True) as session:
+                self._own(session, trial_id)
+                self._set_trial_param_without_commit(
+                    session, trial_id, param_name, param_value_internal, distribution, None
+                )
+            return
+        check_distribution_compatibility(previous_distribution, distribution)
+        row = {"param_name": param_name, "param_value": param_value_internal}
+        row["distribution_json"] = distribution_to_json(distribution)
+        self._drafts.setdefault(trial_id, []).append({"trial_id": trial_id, **row})
+
+    @contextmanager
+    def _owned(self, trial_id: int) -> Iterator[Session]:
+        """A transaction on a trial that this worker runs. Raises ClaimLost."""
+        with self._transaction() as session:
             self._own(session, trial_id)
-            self._set_trial_param_without_commit(
-                session, trial_id, param_name, param_value_internal, distribution, previous_distribution
-            )
+            self._write_drafts(session, trial_id)
+            yield session
+        self._drafts.pop(trial_id, None)
+
+    def _write_drafts(self, session: Session, trial_id: int) -> None:
+        """All in one statement; those that are there were written before an answer was lost."""
+        drafts = self._drafts.get(trial_id)
+        if drafts:
+            table = models.TrialParamModel.__table__
+            names = sqlalchemy.select(table.c.param_name).where(table.c.trial_id == trial_id)
+            present = set(session.scalars(names))
+            if missing := [row for row in drafts if row["param_name"] not in present]:
+                session.execute(table.insert(), missing)
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        """A pruner asks for the running trial at every report: this worker knows what it has written."""
+        if trial_id in self._drafts:
+            self.annotate(trial_id, {})
+        mirror = self._mirror
+        if mirror is None or mirror._trial_id != trial_id:
+            mirror = super().get_trial(trial_id)
+            if mirror.state == TrialState.RUNNING and mirror.user_attrs.get("worker") == self.worker:
+                self._mirror = mirror
+        return copy.deepcopy(mirror)
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
         self._set_attr(models.TrialUserAttributeModel, trial_id, key, value)
@@ -133,14 +190,24 @@ class ClaimStorage(LeaseStorage):
         self._set_attr(models.TrialSystemAttributeModel, trial_id, key, value)
 
     def _set_attr(self, model: Any, trial_id: int, key: str, value: Any) -> None:
-        with self._transaction() as session:
-            self._own(session, trial_id)
+        with self._owned(trial_id) as session:
             self._set_trial_attr_without_commit(session, model, trial_id, key, value)
+        mirror, self._mirror = self._mirror, None
+        if mirror and mirror._trial_id == trial_id and model is models.TrialSystemAttributeModel:
+            mirror.system_attrs[key] = value
+            self._mirror = mirror
 
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
-        with self._transaction() as session:
-            self._own(session, trial_id)
-            self._set_trial_intermediate_value_without_commit(session, trial_id, step, intermediate_value)
+        with self._owned(trial_id) as session:
+            table = REPORTS.__table__
+            value, kind = REPORTS.intermediate_value_to_stored_repr(intermediate_value)
+            row = {"intermediate_value": value, "intermediate_value_type": kind}
+            here = (table.c.trial_id == trial_id) & (table.c.step == step)
+            updated: Any = session.execute(table.update().where(here).values(row))
+            if not updated.rowcount:
+                session.execute(table.insert(), [{"trial_id": trial_id, "step": step, **row}])
+        if self._mirror and self._mirror._trial_id == trial_id:
+            self._mirror.intermediate_values[step] = intermediate_value
 
     def fill(self, study_id: int, templates: Sequence[FrozenTrial]) -> None:
         """Adds the templates that the study lacks, told by their place: all of them or none. Whoever else

@@ -105,14 +105,25 @@ class LeaseStorage(RowStorage):
         return {row.key: json.loads(row.value_json) for row in rows}
 
     def _write(self, session: Session, trial_id: int, attrs: dict[str, Any]) -> None:
-        for key, value in attrs.items():
-            self._set_trial_attr_without_commit(session, models.TrialUserAttributeModel, trial_id, key, value)
+        """User attributes of a trial whose row is locked. Optuna takes three statements for each."""
+        table = TABLES[1]
+        present = set(session.scalars(sqlalchemy.select(table.c.key).where(table.c.trial_id == trial_id)))
+        rows = [{"trial_id": trial_id, "key": key, "value_json": json.dumps(v)} for key, v in attrs.items()]
+        if new := [row for row in rows if row["key"] not in present]:
+            session.execute(table.insert(), new)
+        for row in rows:
+            if row["key"] in present:
+                here = (table.c.trial_id == trial_id) & (table.c.key == row["key"])
+                session.execute(table.update().where(here).values(value_json=row["value_json"]))
 
     def _own(self, session: Session, trial_id: int) -> Any:
         """The row of a trial that this worker runs, locked. Raises ClaimLost."""
         trial = models.TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
-        owner = self._attrs(session, trial_id).get("worker")
-        if trial.state != TrialState.RUNNING or owner != self.worker:
+        table = TABLES[1]
+        owner = sqlalchemy.select(table.c.value_json).where(
+            table.c.trial_id == trial_id, table.c.key == "worker"
+        )
+        if trial.state != TrialState.RUNNING or session.scalar(owner) != json.dumps(self.worker):
             raise ClaimLost
         return trial
 

@@ -1,0 +1,1 @@
+"""How fast it is, measured beside what people use today: `python -m benchmarks`."""

@@ -1,0 +1,158 @@
+"""What a trial costs beside its training: asking, suggesting, reporting, pruning, telling. In CPU time of a worker."""
+
+from __future__ import annotations
+
+import os
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.trial import TrialState, create_trial
+
+from benchmarks.table import Table
+from search.arms import make_pruner, make_sampler
+from search.claims import ClaimStorage
+from search.leases import worker_name
+from search.reporter import Reporter
+from search.space import suggest, suggested_names
+from search.spec import StudySpec
+from search.storage import join_study, open_study
+from search.studyfile import find_study, load_spec
+
+EPOCHS = 15
+COUNT = 30
+"""Trials measured at each size."""
+
+
+def measure(sizes: tuple[int, ...] = (0, 1000, 5000)) -> Table:
+    table = Table(
+        "Search machinery: CPU time per trial, and of joining",
+        f"Digits' space and design, {EPOCHS} reports a trial, no training; median of {COUNT} trials of one worker, "
+        "SQLite. Stock: Optuna's RDBStorage, TPE and MedianPruner, the same parameters.",
+        ("stored trials", "ours, ms CPU", "ours, ms wall", "stock, ms CPU", "stock, ms wall", "joining: ours, s",
+         "joining: stock, s"),
+    )  # fmt: skip
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    spec = load_spec(find_study("digits"))
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            ours = _ours(f"sqlite:///{folder}/ours.db", spec, size)
+            stock = _stock(f"sqlite:///{folder}/stock.db", spec, size)
+        table.add(
+            f"{size:,}",
+            *(f"{1000 * x:.0f}" for x in (*ours[:2], *stock[:2])),
+            f"{ours[2]:.2f}",
+            f"{stock[2]:.2f}",
+        )
+    return table
+
+
+def _timed(act: Callable[[], object], count: int = COUNT) -> tuple[float, float]:
+    """Median seconds of CPU and of wall time, after one that is not counted."""
+    act()
+    cpu, wall = [], []
+    for _ in range(count):
+        before, began = time.process_time(), time.perf_counter()
+        act()
+        cpu.append(time.process_time() - before)
+        wall.append(time.perf_counter() - began)
+    return statistics.median(cpu), statistics.median(wall)
+
+
+def _curve(x: float) -> list[float]:
+    return [0.9 - 0.6 * x / (epoch + 1) for epoch in range(EPOCHS)]
+
+
+def _ours(url: str, spec: StudySpec, size: int) -> tuple[float, float, float]:
+    study = open_study(url, "s", spec, "data", size + COUNT + 50)
+    _fill(study, spec, size)
+    began = time.process_time()
+    study, claims = join_study(url, "s", worker_name(), size + COUNT + 50)
+    study.sampler, study.pruner = make_sampler(spec, suggested_names(spec.space)), make_pruner(spec)
+    study.get_trials(deepcopy=False)
+    joined = time.process_time() - began
+    return *_timed(lambda: _our_trial(study, claims, spec)), joined
+
+
+def _our_trial(study: optuna.Study, claims: ClaimStorage, spec: StudySpec) -> None:
+    """As search.objective does it, without the training."""
+    trial = study.ask()
+    suggest(trial, spec.space)
+    claims.annotate(trial._trial_id, {"arm": "plain", "seed": 1, "depth": 20, "params": 1, "macs": 1})
+    reporter = Reporter(trial)
+    curve = _curve(0.05 * random.random())  # good: none is pruned
+    state = TrialState.COMPLETE
+    for epoch, value in enumerate(curve, start=1):
+        if reporter.report(epoch, value, epoch == EPOCHS):
+            state = TrialState.PRUNED
+            break
+    reporter.flush(lambda: False)
+    reporter.close()
+    claims.finish(trial._trial_id, state, curve[-1], {"outcome": "complete", "epochs": EPOCHS})
+
+
+def _stock(url: str, spec: StudySpec, size: int) -> tuple[float, float, float]:
+    study = optuna.create_study(storage=url, study_name="s", direction="maximize")
+    _fill(study, spec, size)
+    began = time.process_time()
+    study = optuna.load_study(storage=url, study_name="s", pruner=optuna.pruners.MedianPruner())
+    study.get_trials(deepcopy=False)
+    joined = time.process_time() - began
+
+    def trial() -> None:
+        asked = study.ask()
+        suggest(asked, spec.space)
+        asked.set_user_attr("params", 1)
+        curve = _curve(0.05 * random.random())  # good: none is pruned
+        for epoch, value in enumerate(curve, start=1):
+            asked.report(value, epoch)
+            if asked.should_prune():
+                study.tell(asked, state=TrialState.PRUNED)
+                return
+        study.tell(asked, curve[-1])
+
+    return *_timed(trial), joined
+
+
+def _fill(study: optuna.Study, spec: StudySpec, size: int) -> None:
+    """With finished trials of the study's own distributions."""
+    if not size:
+        return
+    probe = optuna.create_study()
+    trial = probe.ask()
+    suggest(trial, spec.space)
+    distributions: dict[str, BaseDistribution] = trial.distributions
+    rng = random.Random(0)
+    sampler = optuna.samplers.RandomSampler(seed=0)
+    trials = []
+    for number in range(size):
+        params = {n: sampler.sample_independent(probe, trial, n, d) for n, d in distributions.items()}  # type: ignore[arg-type]
+        arm = ("plain", "residual", "preact")[number % 3]
+        if "block" in params:
+            params["block"] = arm
+        curve = _curve(rng.random())
+        trials.append(
+            create_trial(
+                state=TrialState.COMPLETE,
+                value=curve[-1],
+                params=params,
+                distributions=distributions,
+                intermediate_values=dict(enumerate(curve, start=1)),
+                user_attrs={
+                    "arm": arm,
+                    "outcome": "complete",
+                    "epochs": EPOCHS,
+                    "fingerprint": f"{number:x}",
+                    "seed": number,
+                },
+            )  # fmt: skip
+        )
+    storage = study._storage
+    for made in trials:
+        storage.create_new_trial(study._study_id, template_trial=made)
