@@ -1,15 +1,12 @@
-"""What a trial costs beside its training: asking, suggesting, reporting, pruning, telling. In CPU time of a worker."""
+"""What a trial costs beside its training: asking, suggesting, reporting, pruning, telling."""
 
 from __future__ import annotations
 
-import os
 import random
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -33,10 +30,10 @@ COUNT = 30
 def measure(sizes: tuple[int, ...] = (0, 1000, 5000)) -> Table:
     table = Table(
         "Search machinery: CPU time per trial, and of joining",
-        f"Digits' space and design, {EPOCHS} reports a trial, no training; median of {COUNT} trials of one worker, "
-        "SQLite. Stock: Optuna's RDBStorage, TPE and MedianPruner, the same parameters.",
-        ("stored trials", "ours, ms CPU", "ours, ms wall", "stock, ms CPU", "stock, ms wall", "joining: ours, s",
-         "joining: stock, s"),
+        f"Digits' space and design, {EPOCHS} reports a trial, no training; median of {COUNT} trials of "
+        "one worker, SQLite. Stock: Optuna's RDBStorage, TPE and MedianPruner, the same parameters.",
+        ("stored trials", "ours, ms CPU", "ours, ms wall", "stock, ms CPU", "stock, ms wall",
+         "joining: ours, s CPU", "joining: stock, s CPU"),
     )  # fmt: skip
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     spec = load_spec(find_study("digits"))
@@ -151,7 +148,7 @@ def _fill(study: optuna.Study, spec: StudySpec, size: int) -> None:
                     "fingerprint": f"{number:x}",
                     "seed": number,
                 },
-            )  # fmt: skip
+            )
         )
     storage = study._storage
     for made in trials:

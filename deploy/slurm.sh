@@ -6,13 +6,13 @@
 #   sbatch --array=1-8 deploy/slurm.sh --study=cifar10 --trials=1000
 #
 # Two minutes before the time limit, or when preempted, SLURM sends SIGTERM: the trial is checkpointed and queued again,
-# and --requeue starts the worker anew. The folders must be on a disk that all nodes share.
+# and so is this job. The folders must be on a disk that all nodes share.
 #SBATCH --job-name=archsearch
 #SBATCH --gres=gpu:1
 #SBATCH --cpus-per-task=2
 #SBATCH --mem=8G
 #SBATCH --time=08:00:00
-#SBATCH --signal=TERM@120
+#SBATCH --signal=B:TERM@120
 #SBATCH --requeue
 #SBATCH --open-mode=append
 #SBATCH --output=archsearch-%A-%a.log
@@ -22,5 +22,17 @@ set -euo pipefail
 cd "${SLURM_SUBMIT_DIR:-.}"
 export ARCHSEARCH_CHECKPOINTS="${ARCHSEARCH_CHECKPOINTS:-$PWD/checkpoints}"
 export ARCHSEARCH_ARTIFACTS="${ARCHSEARCH_ARTIFACTS:-$PWD/studies/artifacts}"
-# srun passes the signal on to the worker itself, and the study is done when it ends with 0
-exec srun --ntasks=1 "${PYTHON:-.venv/bin/python}" -m search.run --workers=1 --device=cuda "$@"
+# jobs of a node may each see a GPU 0, which are different ones where the driver does not tell their names
+export ARCHSEARCH_GPU_LOCKS="${ARCHSEARCH_GPU_LOCKS:-${TMPDIR:-/tmp}/archsearch-gpus-${SLURM_JOB_ID:-0}}"
+
+told=no
+srun --ntasks=1 "${PYTHON:-.venv/bin/python}" -m search.run --workers=1 --device=cuda "$@" &
+worker=$!
+trap 'told=yes; kill -TERM "$worker"' TERM
+code=0
+wait "$worker" || code=$?
+if [ "$told" = yes ]; then
+    wait "$worker" || true    # the first wait ends with the signal
+    scontrol requeue "$SLURM_JOB_ID"
+fi
+exit "$code"

@@ -17,8 +17,8 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ class Checkpoints:
         try:
             self._write(state())
         except (OSError, RuntimeError) as error:
-            _tell(f"checkpoints cannot be written, an interrupted trial would start anew: {error}")
+            _tell("write", f"checkpoints cannot be written, an interrupted trial would start anew: {error}")
         self.last = time.monotonic()
 
     def _write(self, state: State) -> None:
@@ -122,12 +122,16 @@ class Checkpoints:
         for manifest in found:
             try:
                 state = self._read(manifest)
+            except OSError as error:  # another account's, or a disk's; whoever can may use it yet
+                _tell("read", f"a checkpoint cannot be read, the one before counts: {error}")
+                continue
             except Exception as error:
-                _tell(f"a damaged checkpoint is set aside: {manifest}: {error}")
-                for path in (manifest, manifest.with_suffix(".pt")):
-                    path.with_name(f"{path.name}.damaged").unlink(missing_ok=True)
-                    if path.exists():
-                        path.rename(f"{path}.damaged")
+                _tell("damaged", f"a damaged checkpoint is set aside: {manifest}: {error}")
+                with suppress(OSError):
+                    for path in (manifest, manifest.with_suffix(".pt")):
+                        path.with_name(f"{path.name}.damaged").unlink(missing_ok=True)
+                        if path.exists():
+                            path.rename(f"{path}.damaged")
                 continue
             if state is not None:
                 return state
@@ -178,7 +182,11 @@ def _read_plain(path: Path, most: int) -> bytes:
     return data
 
 
-@cache
-def _tell(line: str) -> None:
-    """Once in a process."""
-    print(line, file=sys.stderr)
+_told: set[str] = set()
+
+
+def _tell(kind: str, line: str) -> None:
+    """Once of a kind in a process."""
+    if kind not in _told:
+        _told.add(kind)
+        print(line, file=sys.stderr)

@@ -117,7 +117,7 @@ class ClaimStorage(LeaseStorage):
             trial.datetime_complete = datetime.now()
         self._forget(trial_id)
 
-    def release(self, trial_id: int, spent: bool = False) -> None:
+    def release(self, trial_id: int, spent: str | None = None) -> None:
         super().release(trial_id, spent)
         self._forget(trial_id)
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import IO
 
+from search.errors import DatabaseError, DeviceError
 from search.gpus import Claim, try_claim
 from search.loop import Stop
 from search.worker import Job
@@ -22,6 +23,8 @@ from search.workers import POLL_SECONDS, Slot, exit_now, stop_on_signals
 
 MAX_RESTARTS, RESTARTS_SECONDS = 10, 600.0
 """So many killed workers are replaced within so many seconds."""
+OWN_TROUBLE = (DeviceError.exit_code, DatabaseError.exit_code)
+"""Codes of workers that end alone: the others' GPUs are well, and their connections may be."""
 
 
 class Crew:
@@ -89,8 +92,8 @@ class Crew:
         reap: Callable[[], Collection[int]],
         is_done: Callable[[], bool],
     ) -> int:
-        """Until all have ended; returns the first exit code that is not 0. A killed worker is replaced. Who
-        still waits for a GPU when the study `is_done` need not start."""
+        """Until all have ended; returns the first exit code that is not 0. A killed worker is replaced, one
+        whose GPU or database failed is not. Who waits for a GPU when the study `is_done` need not start."""
         code, told = 0, False
         with stop_on_signals(stop, at_once=lambda: self._kill(reap)):
             while True:
@@ -106,7 +109,8 @@ class Crew:
                     del self.members[index]
                     if ended > 0:
                         code = code or ended
-                        stop.set()
+                        if ended not in OWN_TROUBLE:
+                            stop.set()
                     elif ended < 0 and not stop.is_set():
                         self._replace(index, -ended, reap)
                 self._pass_on()

@@ -4,8 +4,10 @@ apart, or sees a password."""
 from __future__ import annotations
 
 import os
+import random
 import sqlite3
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -23,6 +25,8 @@ from search.errors import DatabaseError, SpecError
 DEFAULT_URL = "sqlite:///studies/search.db"
 BUSY_SECONDS = 60
 """That SQLite waits for another process's transaction."""
+SCHEMA_SECONDS = 600.0
+"""That a process waits for another that makes tables or a study."""
 NETWORKED = {
     "nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "beegfs", "gpfs", "glusterfs",
     "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.s3fs", "fuse.gcsfuse", "fuse.rclone",
@@ -37,11 +41,14 @@ def storage_url(option: str | None) -> str:
     try:
         url = make_url(text)
         url.get_dialect()
+        if text.count("@") > 1 and not is_sqlite(url):
+            raise ValueError("which of them ends the password?")
     except (ArgumentError, NoSuchModuleError, ImportError, ValueError):
         shown = text if "@" not in text else text.rpartition("@")[2]
         raise SpecError(
             f"--storage must be a database URL such as {DEFAULT_URL} or "
-            f"postgresql+psycopg://user@host/database, got {shown!r}"
+            f"postgresql+psycopg://user@host/database (a password's @, : and / as %40, %3A, %2F), "
+            f"got {shown!r}"
         ) from None
     if is_sqlite(url):
         if url.database in (None, "", ":memory:"):
@@ -146,12 +153,20 @@ def schema_lock(url: str) -> Iterator[None]:
         return
     arguments = engine_settings(url, "lock")["connect_args"]
     engine = sqlalchemy.create_engine(parsed, poolclass=sqlalchemy.NullPool, connect_args=arguments)
-    with engine.connect() as connection:  # closing it gives the lock back, also if this process dies
-        if parsed.get_backend_name() == "mysql":
-            connection.execute(sqlalchemy.select(sqlalchemy.func.get_lock("archsearch", 600)))
-        else:
-            connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_lock(_SCHEMA_LOCK)))
-        yield
+    # of a transaction in PostgreSQL: PgBouncer hands a session to others, with whatever locks it holds. Asked
+    # for again and again: who waited inside would keep one of few connections from who has the lock
+    lock = {
+        "mysql": sqlalchemy.func.get_lock("archsearch", 0),
+        "postgresql": sqlalchemy.func.pg_try_advisory_xact_lock(_SCHEMA_LOCK),
+    }[parsed.get_backend_name()]
+    ends = time.monotonic() + SCHEMA_SECONDS
+    while time.monotonic() < ends:
+        with engine.begin() as connection:  # its end gives the lock back, also if this process dies
+            if connection.scalar(sqlalchemy.select(lock)):
+                yield
+                return
+        time.sleep(random.uniform(0.1, 0.3))
+    raise DatabaseError(f"another process has held the tables of {shown_url(url)} for {SCHEMA_SECONDS:.0f} s")
 
 
 @contextmanager

@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from search.errors import DeviceError
+
 
 def lock_folder() -> Path:
     """On this host alone; containers share it by a volume."""
@@ -24,10 +26,19 @@ def lock_folder() -> Path:
 
 
 def visible_gpus() -> list[str]:
-    """Their UUIDs (of MIG slices where a GPU is sliced), or what CUDA_VISIBLE_DEVICES names."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is not None:
-        return [gpu for gpu in (part.strip() for part in named.split(",")) if gpu and gpu != "-1"]
+    """Their UUIDs (of MIG slices where a GPU is sliced), of those that CUDA_VISIBLE_DEVICES names if it does.
+
+    An index becomes a UUID where the driver tells: two jobs of a batch system may both see a GPU 0, which are
+    two, and one GPU has one lock by whatever name.
+    """
+    listed, named = _listed(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is None:
+        return listed
+    parts = [gpu for gpu in (part.strip() for part in named.split(",")) if gpu and gpu != "-1"]
+    return [listed[int(part)] if part.isdigit() and int(part) < len(listed) else part for part in parts]
+
+
+def _listed() -> list[str]:
     if shutil.which("nvidia-smi") is None:
         return []
     try:
@@ -60,13 +71,11 @@ class Claim:
 
 
 def try_claim(gpus: Sequence[str], per_gpu: int = 1) -> Claim | None:
-    """A free place, on a GPU with as few as can be; None where all are taken."""
-    folder = lock_folder()
-    folder.mkdir(parents=True, exist_ok=True)
+    """A free place, on a GPU with as few as can be; None where all are taken. Raises DeviceError where locks
+    cannot be made."""
     for place in range(per_gpu):
         for gpu in gpus:
-            path = folder / f"{re.sub(r'[^A-Za-z0-9-]', '_', gpu)}.{place}.lock"
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+            descriptor = _open(lock_folder() / f"{re.sub(r'[^A-Za-z0-9-]', '_', gpu)}.{place}.lock")
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -74,3 +83,19 @@ def try_claim(gpus: Sequence[str], per_gpu: int = 1) -> Claim | None:
                 continue
             return Claim(gpu, descriptor)
     return None
+
+
+def _open(path: Path) -> int:
+    """A file that every user of the machine may lock, which needs no right to write."""
+    try:
+        if not path.parent.exists():
+            path.parent.mkdir(parents=True)
+            path.parent.chmod(0o1777)
+        try:
+            return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    except OSError as error:
+        raise DeviceError(
+            f"GPUs cannot be claimed: {path}: {error.strerror}; name another folder in ARCHSEARCH_GPU_LOCKS"
+        ) from None

@@ -159,7 +159,9 @@ class Guard:
     def _refusal(self, environ: WSGIEnvironment) -> tuple[str, str, list[tuple[str, str]]] | None:
         """Status, reason and headers."""
         if not self._serves(environ.get("HTTP_HOST", "")):  # a web page may have its own name point here
-            reason = "not served under this name: start the dashboard with --allow-host NAME\n"
+            reason = (
+                "not served under this name: start the dashboard with --allow-host NAME (DASHBOARD_HOST)\n"
+            )
             return "421 Misdirected Request", reason, []
         if self._logins is not None and not self._logins.admit(environ.get("HTTP_AUTHORIZATION", "")):
             challenge = ("WWW-Authenticate", 'Basic realm="archsearch", charset="UTF-8"')

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 
 from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from search.errors import SpecError
 from search.leases import ClaimLost, LeaseStorage
@@ -89,7 +90,7 @@ class Heart(threading.Thread):
                 self.claims.patience.note_success()
             except KeyError:
                 return  # the study was deleted; the worker meets that too
-            except StorageInternalError as error:
+            except (StorageInternalError, SQLAlchemyError) as error:
                 self.contact.lost()
                 self.claims.patience.note_failure(error)
 

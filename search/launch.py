@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shlex
 import signal
 import time
@@ -18,7 +19,7 @@ from search import workers
 from search.crew import Crew
 from search.database import shown_url
 from search.errors import SearchError, StudyFailed
-from search.loop import Stop, check_failures
+from search.loop import END_SECONDS, Stop, check_failures, end_in_time
 from search.progress import Progress
 from search.publish import Publisher
 from search.storage import claims_of
@@ -47,6 +48,11 @@ def launch(job: Job, study: Study, slots: Sequence[workers.Slot], console: Conso
         return Run(0, stopped=False, seconds=None)
     stop, started = Stop(), time.monotonic()
     claims.patience.in_a_hurry = stop.is_set
+    end_in_time(
+        lambda: stop.signal is not None,
+        END_SECONDS + 5,
+        lambda: os._exit(130 if stop.signal == signal.SIGINT else 0),
+    )
 
     def reap() -> list[int]:
         """Of a worker that was killed; without the database, another one notices later."""

@@ -14,6 +14,7 @@ import socket
 import weakref
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +37,16 @@ def worker_name() -> str:
     return f"{_host()}:{os.getpid()}:{secrets.token_hex(2)}"
 
 
+@cache
 def _host() -> str:
-    """Where a pid means the same process: containers may share a host name, but not their pids."""
+    """Where a pid means the same process: containers may share a host name, and so may machines that were
+    cloned, but not their pids."""
     try:
         namespace = str(Path("/proc/self/ns/pid").readlink()).strip("pid:[]")
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
     except OSError:
         return socket.gethostname()
-    return f"{socket.gethostname()}/{namespace}"
+    return f"{socket.gethostname()}/{boot}{namespace}"
 
 
 TABLES = tuple(
@@ -140,14 +144,24 @@ class LeaseStorage(RowStorage):
         )
         return list(session.execute(query))
 
-    def release(self, trial_id: int, spent: bool = False) -> None:
-        """Puts a trial that this worker runs back into the queue; the attempt counts only if `spent`. Raises
-        ClaimLost."""
+    def release(self, trial_id: int, spent: str | None = None) -> None:
+        """Puts a trial that this worker runs back into the queue. The attempt counts only with a cause: what
+        it was `spent` on. Raises ClaimLost."""
         with self._transaction() as session:
             trial = self._own(session, trial_id)
-            if not spent:
-                self._write(session, trial_id, {"attempt": self._attrs(session, trial_id)["attempt"] - 1})
+            attempt = self._attrs(session, trial_id)["attempt"]
+            if spent is None:
+                self._write(session, trial_id, {"attempt": attempt - 1})
+            self._again(session, trial, attempt if spent else 0, spent)
+
+    def _again(self, session: Session, trial: models.TrialModel, spent: int, cause: str | None) -> None:
+        """Queued again; failed after MAX_ATTEMPTS, which might end every worker in turn."""
+        if spent < MAX_ATTEMPTS:
             self._requeue(session, trial)
+            return
+        self._write(session, trial.trial_id, {"outcome": "lost"} | ({"error": cause} if cause else {}))
+        trial.state = TrialState.FAIL
+        trial.datetime_complete = datetime.now()
 
     def _requeue(self, session: Session, trial: models.TrialModel) -> None:
         """Parameters and attributes stay; what an attempt reported goes, and the pruner's notes on it."""
@@ -211,12 +225,7 @@ class LeaseStorage(RowStorage):
             attrs = self._attrs(session, trial_id)
             lost = [*attrs.get("lost_workers", []), attrs.get("worker")]
             self._write(session, trial_id, {"lost_workers": lost})
-            if attrs.get("attempt", 0) < MAX_ATTEMPTS:
-                self._requeue(session, trial)
-            else:
-                self._write(session, trial_id, {"outcome": "lost"})
-                trial.state = TrialState.FAIL
-                trial.datetime_complete = datetime.now()
+            self._again(session, trial, attrs.get("attempt", 0), None)
             return int(trial.number)
 
     def _is_gone(self, worker: str) -> bool:

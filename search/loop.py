@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import optuna
 from optuna.study import Study
@@ -15,6 +18,8 @@ from search.heart import Heart, Watchdog
 from search.leases import ClaimLost
 
 FAILURES_IN_A_ROW = 3
+END_SECONDS = 15.0
+"""After which a worker that was told to stop ends, whatever it waits for. Its checkpoint comes first."""
 SHORT_WAIT, LONG_WAIT = 0.2, 1.0  # seconds: for another worker's draw, for the last trials of others
 Run = Callable[[optuna.Trial, Callable[[], bool]], str]
 """Runs a trial and finishes it in the database, unless the function interrupts it; gives its outcome."""
@@ -39,6 +44,21 @@ class Stop:
         end = time.monotonic() + seconds
         while not self._set and time.monotonic() < end:
             time.sleep(0.05)
+
+
+def end_in_time(stopped: Callable[[], bool], seconds: float, end: Callable[[], None]) -> None:
+    """Calls `end` when this process is still there `seconds` after it was told to stop: a database that takes
+    connections and never answers, as a frozen one does, holds whoever waits for it. Its trials are queued
+    again when their worker's silence is noticed."""
+
+    def watch() -> None:
+        while not stopped():
+            time.sleep(0.2)
+        time.sleep(seconds)
+        print("the database does not answer: this process ends without it", file=sys.stderr, flush=True)
+        end()
+
+    threading.Thread(target=watch, name="end", daemon=True).start()
 
 
 def run_trials(
@@ -67,8 +87,11 @@ def run_trials(
             stop.wait(LONG_WAIT)  # others still train; should one of them die, its trial is ours
             continue
         except LeadNotDrawn as follower:
-            claims.release(follower.trial_id)
+            with suppress(ClaimLost):
+                claims.release(follower.trial_id)
             stop.wait(SHORT_WAIT)
+            continue
+        except ClaimLost:
             continue
         heart.lost.clear()
         heart.trial_id = trial._trial_id
@@ -88,15 +111,24 @@ def run_trials(
 def check_failures(study: Study, before: set[int]) -> None:
     """Raises StudyFailed after three errors in a row, or errors in more than half of at least ten trials.
 
-    `before`: the trials that had finished when this run began; they do not count.
+    `before`: the trials that had finished when this run began. They count only in a row that goes on: a
+    worker that is started again and again by others does not fail the whole budget.
     """
-    trials = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished() and t.number not in before]
-    trials.sort(key=lambda t: (t.datetime_complete, t.number))
-    failed = [t.user_attrs.get("outcome") == "error" for t in trials]
-    in_a_row = len(failed) >= FAILURES_IN_A_ROW and all(failed[-FAILURES_IN_A_ROW:])
+    ended = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
+    ended.sort(key=lambda t: (t.datetime_complete, t.number))
+    last = ended[-FAILURES_IN_A_ROW:]
+    in_a_row = len(last) == FAILURES_IN_A_ROW and all(_is_error(t) for t in last)
+    trials = [t for t in ended if t.number not in before]
+    failed = [_is_error(t) for t in trials]
+    if not any(failed):
+        return
     if in_a_row or (len(failed) >= 10 and sum(failed) > len(failed) / 2):
         first = trials[failed.index(True)]
         raise StudyFailed(
             f"{sum(failed)} of {len(failed)} trials failed, so the search stops. The first error, "
             f"of trial {first.number}:\n{first.user_attrs['error'].rstrip()}"
         )
+
+
+def _is_error(trial: optuna.trial.FrozenTrial) -> bool:
+    return trial.user_attrs.get("outcome") == "error"

@@ -144,7 +144,7 @@ class Objective:
         this process any more, and this one is for another worker."""
         out_of_memory = _is_out_of_memory(error)
         if _is_device_failure(error) and not out_of_memory:
-            self.claims.release(trial._trial_id, spent=True)
+            self.claims.release(trial._trial_id, spent=traceback.format_exc()[-MAX_TRACEBACK:])
             raise DeviceError(f"the GPU failed: {str(error).splitlines()[0]}") from error
         attrs: dict[str, Any] = {"outcome": "oom" if out_of_memory else "error"}
         if not out_of_memory:

@@ -6,6 +6,7 @@ import argparse
 import base64
 import hashlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,17 +34,20 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = parse(argv)
-    if not options.user or ":" in options.user or not options.user.isprintable() or " " in options.user:
-        print(f"error: a user's name has no colon and no space, got {options.user!r}", file=sys.stderr)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}", options.user):
+        print(
+            f"error: a user's name has letters, digits and ._@- only, got {options.user!r}", file=sys.stderr
+        )
         return 2
     folder: Path = options.folder
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.chmod(0o700)
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            folder.chmod(0o700)
         for name in DATABASE:
-            if not (folder / name).exists():
+            if not _is_there(folder / name):
                 _write(folder / name, token_urlsafe(32))
-        if not all((folder / name).exists() for name in LOGINS):
+        if not all(_is_there(folder / name) for name in LOGINS):
             password = token_urlsafe(18)
             _write(folder / "gateway_htpasswd", f"{options.user}:{salted_sha1(password)}\n")
             _write(folder / "dashboard_logins", f"{options.user}:{password_hash(password.encode())}\n")
@@ -62,11 +66,18 @@ def salted_sha1(password: str) -> str:
     return "{SSHA}" + base64.b64encode(digest + salt).decode()
 
 
+def _is_there(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
+
+
 def _write(path: Path, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
+    """All of it or nothing."""
+    scratch = path.with_name(f".{path.name}.tmp")
+    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
-    path.chmod(0o644)  # whatever the umask: containers run as other users
+    scratch.chmod(0o644)  # whatever the umask: containers run as other users
+    scratch.replace(path)
 
 
 if __name__ == "__main__":

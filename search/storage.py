@@ -20,7 +20,7 @@ from sqlalchemy.engine import make_url
 
 from search.database import BUSY_SECONDS, engine_settings, is_sqlite, reaching, schema_lock, shown_url
 from search.errors import DatabaseError, SpecError
-from search.patience import PatientStorage
+from search.patience import PATIENCE, Patience, PatientStorage, to_stderr
 from search.rows import RowStorage
 from search.spec import StudySpec, differences
 
@@ -98,11 +98,14 @@ def join_study(
         settings["max_overflow"] = 0
     # made and checked by open_study; Optuna's check needs two connections at once, for which workers that
     # share few of them would wait for each other for ever
+    patience = Patience(PATIENCE, to_stderr, in_a_hurry)
     with reaching(url):
-        claims = PatientStorage(
-            url, settings, worker, budget, skip_table_creation=True, skip_compatibility_check=True
+        claims = patience.call(
+            lambda: PatientStorage(
+                url, settings, worker, budget, skip_table_creation=True, skip_compatibility_check=True
+            )
         )
-        claims.patience.in_a_hurry = in_a_hurry
+        claims.patience = patience
         return optuna.load_study(study_name=name, storage=get_storage(claims)), claims
 
 

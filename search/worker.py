@@ -29,7 +29,7 @@ from search.datasets import read
 from search.errors import DatabaseError, DataError, DeviceError, SearchError, StudyFailed
 from search.heart import Heart, Watchdog
 from search.leases import worker_name
-from search.loop import Stop, run_trials
+from search.loop import END_SECONDS, Stop, end_in_time, run_trials
 from search.objective import Objective
 from search.space import suggested_names
 from search.spec import StudySpec
@@ -115,6 +115,7 @@ def main() -> int:
 
     threading.Thread(target=lifeline, daemon=True).start()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    end_in_time(stop.is_set, END_SECONDS, lambda: os._exit(0))
     try:
         work(job, stop)
     except StudyFailed as failed:

@@ -33,7 +33,7 @@ def state(epochs: int, batch: int = 0) -> dict[str, Any]:
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Checkpoints:
-    module._tell.cache_clear()
+    module._told.clear()
     return Checkpoints(tmp_path / "trial", "me", IDENTITY, 0)
 
 
@@ -213,7 +213,7 @@ def test_links_are_not_followed(two: tuple[Checkpoints, Path], tmp_path: Path) -
 def test_a_folder_that_cannot_be_made_costs_the_checkpoints_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    module._tell.cache_clear()
+    module._told.clear()
     (tmp_path / "file").write_text("")
     kept = Checkpoints(tmp_path / "file" / "trial", "me", IDENTITY, 0)
     for _ in range(3):
