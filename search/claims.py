@@ -141,6 +141,7 @@ class ClaimStorage(LeaseStorage):
         """Raises ClaimLost, as do the next three: a worker taken for dead writes nothing into its successor's
         attempt. A parameter that is there already was written before its answer was lost.
         """
+        self._mirror = None
         if previous_distribution is None:  # the first of its name that this worker sees
             with self._transaction(or_there=True) as session:
                 self._own(session, trial_id)

@@ -272,3 +272,20 @@ def test_odd_seconds_are_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> 
         SpecError, match="ARCHSEARCH_CHECKPOINT_SECONDS must be a number of seconds from 0 up"
     ):
         checkpoint_seconds()
+
+
+def test_one_that_cannot_be_read_is_left_to_whoever_can(
+    two: tuple[Checkpoints, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, _ = two
+    stock = module._read_plain
+
+    def denied(path: Path, most: int) -> bytes:
+        if path.name.startswith("e000002"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return stock(path, most)
+
+    monkeypatch.setattr(module, "_read_plain", denied)
+    assert same(kept.newest(), state(1))
+    monkeypatch.undo()
+    assert same(kept.newest(), state(2))

@@ -229,3 +229,38 @@ def test_a_killed_process_of_this_host_is_noticed_without_waiting(url: str, tiny
     process.stdout.close()
     assert claims.reap(study._study_id, grace=1000) == [0]
     assert study.trials[0].state == TrialState.WAITING
+
+
+def test_a_trial_that_breaks_every_gpu_is_not_tried_for_ever(url: str, tiny: StudySpec) -> None:
+    opened(url, tiny, 1)
+    study, claims = join_study(url, "s", "here:1:aa", 1)
+    study.sampler = optuna.samplers.RandomSampler()
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        trial = study.ask()
+        claims.release(trial._trial_id, spent="the GPU fell off the bus")
+        [frozen] = study.get_trials()
+        assert frozen.user_attrs["attempt"] == attempt
+    assert frozen.state == TrialState.FAIL
+    assert (frozen.user_attrs["outcome"], frozen.user_attrs["error"]) == ("lost", "the GPU fell off the bus")
+
+
+def test_what_a_worker_has_written_is_what_it_reads(url: str, tiny: StudySpec) -> None:
+    """Parameters wait for the next write, and a pruner reads from memory: nobody must see a difference."""
+    opened(url, tiny, 3)
+    study, claims = join_study(url, "s", worker_name(), 3)
+    study.sampler = optuna.samplers.RandomSampler()
+    for _ in range(3):
+        trial = study.ask()
+        x, kind = trial.suggest_float("x", 0, 1), trial.suggest_categorical("kind", ["a", "b"])
+        trial.report(0.5, 1)
+        claims.set_trial_system_attr(trial._trial_id, "completed_rung_0", 0.5)
+        trial.report(0.6, 2)
+        mine, stored = claims.get_trial(trial._trial_id), opened(url, tiny).get_trials()[trial.number]
+        for read in (mine, stored):
+            assert read.params == {"x": x, "kind": kind}
+            assert read.intermediate_values == {1: 0.5, 2: 0.6}
+            assert read.system_attrs["completed_rung_0"] == 0.5
+        claims.annotate(trial._trial_id, {"arm": "plain"})
+        assert claims.get_trial(trial._trial_id).user_attrs["arm"] == "plain"
+        claims.finish(trial._trial_id, TrialState.COMPLETE, x, {})
+        assert claims.get_trial(trial._trial_id).state == TrialState.COMPLETE

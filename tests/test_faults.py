@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -121,6 +123,48 @@ def test_workers_outlive_their_database(
     assert all(t.state == TrialState.COMPLETE and t.user_attrs["attempt"] == 1 for t in trials), (
         "reaped alive"
     )
+
+
+def test_a_worker_that_joins_while_the_database_is_away_waits_for_it(
+    server: PostgresServer, tiny: StudySpec
+) -> None:
+    """As one does that replaces another."""
+    url = server.new_database()
+    study = open_study(url, "s", tiny, "data", 4)
+    server.stop()
+    crew = Crew(2, url, 4, 0.1)
+    time.sleep(3)
+    assert [worker.exitcode for worker in crew.workers] == [None, None]
+    server.start()
+    assert crew.finish() == [0, 0]
+    accounted_for(study.get_trials(), 4)
+
+
+def test_told_to_stop_it_ends_though_the_database_never_answers(
+    server: PostgresServer, tmp_path: Path
+) -> None:
+    """A frozen server keeps its connections and says nothing: no call comes back, no error is raised."""
+    (tmp_path / "real.toml").write_text(REAL.replace("epochs = 60", "epochs = 3000"))
+    url = server.new_database()
+    words = ["--study", str(tmp_path / "real.toml"), "--trials", "1", "--workers", "2", "--storage", url]
+    command = subprocess.Popen(
+        [sys.executable, "-m", "search.run", *words],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=Path(__file__).parents[1],
+    )  # fmt: skip
+    try:
+        database = url.rpartition("/")[2]
+        until(lambda: server.admin("SELECT to_regclass('trial_intermediate_values')", database)[0][0])
+        until(lambda: server.admin("SELECT count(*) FROM trial_intermediate_values", database)[0][0] > 3)
+        server.freeze()
+        command.terminate()
+        out, _ = command.communicate()
+        server.thaw()
+        assert command.returncode == 0, out
+        assert "the database does not answer" in out
+        assert list((tmp_path / "checkpoints").rglob("*.pt")), "the trial goes on where it was"
+    finally:
+        server.thaw()
+        command.kill()
 
 
 CRASHES = ("ask", "claimed", "suggested", "report", "reported", "finish", "finished")

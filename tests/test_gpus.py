@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from crew import CONTEXT
 
+from search.errors import DeviceError
 from search.gpus import lock_folder, try_claim, uuids_in, visible_gpus
 
 FOUR = [f"GPU-{i:08x}-aaaa" for i in range(4)]
@@ -126,3 +127,22 @@ def test_eight_replicas_on_four_gpus_never_share_one(tmp_path: Path, kills: int)
     assert not (tmp_path / "VIOLATION").exists()
     assert set(taken) == set(FOUR)
     assert len(taken) > kills / 4, "GPUs of killed replicas are taken by others"
+
+
+def test_one_gpu_has_one_lock_by_whatever_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs of a batch system may each see a GPU 0, which are two; one has two names."""
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho 'GPU 0: L4 (UUID: GPU-aa)'\necho 'GPU 1: L4 (UUID: GPU-bb)'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    for named, gpus in (("1,0", ["GPU-bb", "GPU-aa"]), ("GPU-bb", ["GPU-bb"]), ("7", ["7"])):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+        assert visible_gpus() == gpus
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert visible_gpus() == ["GPU-aa", "GPU-bb"]
+
+
+def test_locks_that_cannot_be_made_are_told_in_a_line(locks: Path) -> None:
+    locks.write_text("a file")
+    with pytest.raises(DeviceError, match="name another folder in ARCHSEARCH_GPU_LOCKS"):
+        try_claim(FOUR)

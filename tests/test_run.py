@@ -232,7 +232,11 @@ def test_a_bug_stops_the_search_with_its_first_traceback(command: Command, worke
     assert result.stderr.count("Traceback") == 1
     assert "KeyError: 'the bug'" in result.stderr
     assert re.search(r"error: \d+ of \d+ trials failed, so the search stops", result.stderr)
-    assert len(command.trials()) < 10
+    count = len(command.trials())
+    assert count < 10
+    again = command.run("--trials", "50", "--workers", workers, PYTHONPATH=f"{command.folder}:{REPOSITORY}")
+    assert again.returncode == 1
+    assert len(command.trials()) <= count + int(workers) + 1, "restarts do not fail the whole budget"
 
 
 @pytest.mark.parametrize("seconds", [0.6, 2.5])

@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -238,3 +239,16 @@ def test_many_clients_share_twenty_connections(postgres: PostgresServer, pooler:
     assert [trial.number for trial in trials] == list(range(CLIENTS))
     assert all(trial.state == TrialState.COMPLETE and len(trial.params) == 1 for trial in trials)
     assert connections <= 20 + 2, "and the two that this test has itself"
+
+
+def test_tables_and_studies_are_made_through_the_pooler_once(
+    postgres: PostgresServer, pooler: int, tiny: StudySpec
+) -> None:
+    """Eight at once on an empty database; the lock is nobody's afterwards, though sessions live on."""
+    direct = postgres.new_database()
+    url = direct.replace(f":{postgres.port}/", f":{pooler}/")
+    with ThreadPoolExecutor(8) as pool:
+        opened = [pool.submit(open_study, url, "s", tiny, "data", 5) for _ in range(8)]
+        assert {study.result().study_name for study in opened} == {"s"}
+    assert postgres.admin("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == [(0,)]
+    assert len(optuna.get_all_study_names(direct)) == 1
