@@ -40,8 +40,8 @@ class Stepper:
 
     A step is a function without arguments that works on tensors which stay where they are: what differs from
     step to step it finds in them, and what it leaves is in them. What it does in Python may happen or not.
-    After the capture every step is a replay: a parameter's gradient stays in the graph's memory and is that of
-    the last step. A step in between that were none would move it, and later replays would not be seen there.
+    After the capture every step is a replay: a parameter's gradient stays in the graph's memory, and is that
+    of the last step. A step taken otherwise would put it elsewhere, where later replays are not seen.
     """
 
     def __init__(self, recorder: Recorder | None) -> None:
@@ -51,7 +51,7 @@ class Stepper:
         self.recorded = False
 
     def take(self, step: Callable[[], None]) -> None:
-        """`step` is the same every time. It is not kept: a cycle would hold the run's memory after its end."""
+        """`step` is the same every time. It is not kept: a cycle would hold a run's memory after its end."""
         if self.recorder and not self.recorded and self.warm_ups == WARM_UP:
             self._record(self.recorder, step)
         if self.recorder is None:
@@ -92,15 +92,20 @@ class CudaRecorder:
         current.wait_stream(self.stream)
 
     def record(self, step: Callable[[], None]) -> None:
-        # thread_local: other threads may do meanwhile what a capture forbids. graph() does not leave its stream
-        # when the end of a broken capture raises: the outer stream() does
+        # thread_local: other threads may do meanwhile what a capture forbids. graph() does not leave its
+        # stream when the end of a broken capture raises: the outer stream() does
         graph = torch.cuda.graph(self.graph, self.pool, self.stream, capture_error_mode="thread_local")
+        collects = gc.isenabled()
+        gc.disable()  # what it finds may be a tensor or a graph, not to be freed amid a capture
         try:
-            with _no_collection(), torch.cuda.stream(self.stream), graph:
+            with torch.cuda.stream(self.stream), graph:
                 step()
         except BaseException:
             self._leave_capture()
             raise
+        finally:
+            if collects:
+                gc.enable()
 
     def _leave_capture(self) -> None:
         """A capture that CUDA broke off leaves the allocator in it, which would then run out of memory rather
@@ -120,6 +125,7 @@ class CudaRecorder:
 
 
 _broken: list[torch.cuda.CUDAGraph] = []
+"""Failed captures of this process."""
 
 
 def recorder_for(device: torch.device) -> Recorder | None:
@@ -136,18 +142,6 @@ def fixed_shapes(device: torch.device) -> Iterator[None]:
         yield
     finally:
         torch.backends.cudnn.benchmark = before
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """What the garbage collector finds may be a tensor or a graph, not to be freed amid a capture."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 @cache

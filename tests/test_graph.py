@@ -7,7 +7,8 @@ import gc
 import math
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,8 @@ def test_a_run_that_was_interrupted_is_captured_anew(
             keep=kept.keep, resume=resume,
         )  # fmt: skip
         resume = kept.newest()
+        assert resume
+        assert resume["optimizer"]["taken"] == resume["step"]
     assert len(tapes) == len(stops) + 1
     assert tapes[-1].calls.count("warm_up") == min(WARM_UP, STEPS - stops[-1])
     assert sum(tape.calls.count(call) for tape in tapes for call in ("warm_up", "replay")) == STEPS
@@ -239,6 +242,88 @@ def test_errors_of_a_step_are_not_taken_for_a_failed_capture() -> None:
 
     with pytest.raises(torch.OutOfMemoryError):
         Stepper(Fails()).take(lambda: None)
+
+
+class Stream:
+    def __init__(self, name: str, log: list[str]) -> None:
+        self.name, self.log = name, log
+
+    def wait_stream(self, other: Stream) -> None:
+        self.log.append(f"{self.name} waits for {other.name}")
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a recorder asks of torch.cuda, in order."""
+    log: list[str] = []
+
+    class Graph:
+        def replay(self) -> None:
+            log.append("replay")
+
+        def reset(self) -> None:
+            log.append("reset")
+            raise RuntimeError("reset of a failed capture")
+
+    @contextmanager
+    def stream(of: Stream) -> Iterator[None]:
+        log.append(f"on {of.name}")
+        try:
+            yield
+        finally:
+            log.append(f"off {of.name}")
+
+    @contextmanager
+    def graph(_: Graph, pool: str, of: Stream, capture_error_mode: str) -> Iterator[None]:
+        assert not gc.isenabled()
+        log.append(f"capture on {of.name} into {pool}, {capture_error_mode}")
+        yield
+        log.append("captured")
+
+    monkeypatch.setattr(search.graph, "_side_stream", lambda _: Stream("side", log))
+    monkeypatch.setattr(search.graph, "_broken", [])
+    for name, value in {
+        "CUDAGraph": Graph,
+        "stream": stream,
+        "graph": graph,
+        "graph_pool_handle": lambda: "pool",
+        "current_stream": lambda _: Stream("current", log),
+        "current_device": lambda: 0,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    for name in ("endAllocateToPool", "releasePool"):
+        monkeypatch.setattr(
+            torch._C, f"_cuda_{name}", lambda _, pool, name=name: log.append(f"{name} {pool}")
+        )
+    return log
+
+
+def test_warm_up_capture_and_replay_are_in_order(cuda: list[str]) -> None:
+    recorder = recorder_for(torch.device("cuda"))
+    assert recorder
+    recorder.warm_up(lambda: cuda.append("step"))
+    assert cuda == ["side waits for current", "on side", "step", "off side", "current waits for side"]
+    cuda.clear()
+    recorder.record(lambda: cuda.append("step"))
+    assert cuda == ["on side", "capture on side into pool, thread_local", "step", "captured", "off side"]
+    assert gc.isenabled()
+    cuda.clear()
+    recorder.replay()
+    recorder.free()
+    assert cuda == ["replay", "reset"]
+
+
+def test_a_broken_capture_is_left_behind(cuda: list[str]) -> None:
+    def breaks() -> None:
+        raise RuntimeError("here")
+
+    recorder = CudaRecorder(torch.device("cuda"))
+    with pytest.raises(RuntimeError, match="here"):
+        recorder.record(breaks)
+    assert cuda[-3:] == ["off side", "endAllocateToPool pool", "releasePool pool"]
+    assert search.graph._broken == [recorder.graph]
+    assert gc.isenabled()
+    recorder.free()
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
