@@ -59,31 +59,65 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
     return max(1, images // batch_size)
 
 
-def batches(
-    data: TrainingData,
-    batch_size: int,
-    seed: int,
-    epoch: int,
-    crop: int = 0,
-    flip: bool = False,
-    first: int = 0,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """One epoch of (images_BCHW in channels_last, labels_B), a function of seed and epoch alone; from batch
-    `first` on."""
-    device, count = data.device, len(data.train_NHWC)
-    # drawn on the CPU: every device sees the same batches
-    state = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)
-    generator = torch.Generator().manual_seed(int(state[0]))
-    order_N = torch.randperm(count, generator=generator).to(device)
-    shift_N2 = torch.randint(0, 2 * crop + 1, (count, 2), generator=generator).to(device)
-    flip_N = (torch.rand(count, generator=generator) < (0.5 if flip else 0.0)).to(device)
-    for step in range(first, steps_per_epoch(count, batch_size)):
-        picked = slice(step * batch_size, (step + 1) * batch_size)
-        index_B = order_N[picked]
+class Feed:
+    """The batches of a run, drawn epoch by epoch into tensors that stay where they are. At which step the
+    epoch stands is a tensor too: a captured step finds its batch without Python."""
+
+    def __init__(
+        self, data: TrainingData, batch_size: int, seed: int, crop: int = 0, flip: bool = False
+    ) -> None:
+        count, device = len(data.train_NHWC), data.device
+        self.data, self.seed, self.crop, self.flip = data, seed, crop, flip
+        self.steps = steps_per_epoch(count, batch_size)
+        self.size = min(batch_size, count)
+        self.index_SB = torch.empty(self.steps, self.size, dtype=torch.int64, device=device)
+        self.shift_SB2 = torch.empty(self.steps, self.size, 2, dtype=torch.int64, device=device)
+        self.flip_SB = torch.empty(self.steps, self.size, dtype=torch.bool, device=device)
+        self.step_1 = torch.zeros(1, dtype=torch.int64, device=device)
+
+    def draw(self, epoch: int, first: int = 0) -> None:
+        """A function of seed and epoch alone; to start with batch `first`."""
+        count, used = len(self.data.train_NHWC), self.steps * self.size
+        # drawn on the CPU: every device sees the same batches
+        state = np.random.SeedSequence([self.seed, epoch]).generate_state(1, np.uint64)
+        generator = torch.Generator().manual_seed(int(state[0]))
+        order_N = torch.randperm(count, generator=generator)
+        shift_N2 = torch.randint(0, 2 * self.crop + 1, (count, 2), generator=generator)
+        flip_N = torch.rand(count, generator=generator) < (0.5 if self.flip else 0.0)
+        refill(self.index_SB, order_N[:used].view(self.steps, self.size))
+        refill(self.shift_SB2, shift_N2[:used].view(self.steps, self.size, 2))
+        refill(self.flip_SB, flip_N[:used].view(self.steps, self.size))
+        self.step_1.fill_(first)
+
+    def batch(self) -> tuple[Tensor, Tensor]:
+        """(images_BCHW in channels_last, labels_B) of the step at which the epoch stands."""
+        data = self.data
+        index_B = self.now(self.index_SB)
         images_BHWC = data.normalize(data.train_NHWC[index_B])
-        if crop or flip:
-            images_BHWC = augment(images_BHWC, shift_N2[picked], flip_N[picked], crop)
-        yield images_BHWC.permute(0, 3, 1, 2), data.train_labels_N[index_B]
+        if self.crop or self.flip:
+            shift_B2, flip_B = self.now(self.shift_SB2), self.now(self.flip_SB)
+            images_BHWC = augment(images_BHWC, shift_B2, flip_B, self.crop)
+        return images_BHWC.permute(0, 3, 1, 2), data.train_labels_N[index_B]
+
+    def now(self, values_S: Tensor) -> Tensor:
+        """What is this step's of values for every step."""
+        return values_S.index_select(0, self.step_1)[0]
+
+
+def refill(buffer: Tensor, values: Tensor) -> None:
+    """Without waiting for the device, which reads the old values as long as it has work with them."""
+    buffer.copy_(values.pin_memory() if buffer.is_cuda else values, non_blocking=True)
+
+
+def batches(
+    data: TrainingData, batch_size: int, seed: int, epoch: int, crop: int = 0, flip: bool = False
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """One epoch of (images_BCHW in channels_last, labels_B)."""
+    feed = Feed(data, batch_size, seed, crop, flip)
+    feed.draw(epoch)
+    for _ in range(feed.steps):
+        yield feed.batch()
+        feed.step_1 += 1
 
 
 def augment(images_BHWC: Tensor, shift_B2: Tensor, flip_B: Tensor, crop: int) -> Tensor:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from models.network import Network
-from search.data import TrainingData, batches, steps_per_epoch, validation_batches
+from search.data import Feed, TrainingData, refill, validation_batches
 from search.diagnostics import Measures, Probe
+from search.graph import Stepper, fixed_shapes, recorder_for
 from search.optimization import Optimizer, TrainConfig, autocast_of, learning_rate
 
 DIVERGED_LOSS = 10.0
@@ -68,27 +69,26 @@ def train(
     the same network, data and config give the same weights bit for bit. Raises torch.OutOfMemoryError as it
     comes, RuntimeError and KeyError for a state of another network.
     """
-    run = _Run(network, data, config)
-    if resume is not None:
-        run.restore(resume)
-    outcome = "complete"
-    while len(run.history) < config.epochs:
-        outcome = run.train_epoch(interrupted)
-        if outcome == "interrupted":
-            keep(run.state, True)
-        if outcome != "complete":
-            break
-        loss, accuracy = run.averages()
-        validation = evaluate(network, data, run.autocast, run.probe)
-        if not math.isfinite(validation[0]):
-            outcome = "diverged"
-            break
-        measures = run.probe.measure() if run.probe else None
-        run.end_epoch(loss, accuracy, *validation, measures)
-        if on_epoch(run.history[-1]):
-            outcome = "stopped"
-            break
-        keep(run.state, False)
+    with closing(_Run(network, data, config)) as run:
+        if resume is not None:
+            run.restore(resume)
+        outcome = "complete"
+        while len(run.history) < config.epochs:
+            with fixed_shapes(data.device):
+                outcome = run.train_epoch(interrupted)
+            if outcome == "interrupted":
+                keep(run.state, True)
+            if outcome != "complete":
+                break
+            validation = evaluate(network, data, run.autocast, run.probe)
+            if not math.isfinite(validation[0]):
+                outcome = "diverged"
+                break
+            run.end_epoch(*validation)
+            if on_epoch(run.history[-1]):
+                outcome = "stopped"
+                break
+            keep(run.state, False)
     seconds = run.seconds()
     speed = run.images / seconds if seconds else 0.0
     return TrainResult(outcome, tuple(run.history), seconds, speed, run.loss_at_start, run.start)
@@ -103,22 +103,32 @@ class _Run:
         self.data, self.config = data, config
         self.optimizer = Optimizer(network, config)
         self.autocast = autocast_of(config, device)
-        self.per_epoch = steps_per_epoch(len(data.train_NHWC), config.batch_size)
-        self.steps = config.epochs * self.per_epoch
-        self.step = self.images = 0
+        self.feed = Feed(data, config.batch_size, config.seed, config.crop, config.flip)
+        self.stepper = Stepper(recorder_for(device))
+        self.steps = config.epochs * self.feed.steps
+        self.step = self.images = self.done = 0
+        """So far; `done` are the steps of the epoch."""
         self.loss_at_start = math.nan
         self.probe = Probe(network) if isinstance(network, Network) else None
         self.start: Measures | None = None
         self.history: list[EpochResult] = []
-        self.losses: list[Tensor] = []
-        """Of the epoch, as many as it has had steps."""
+        # fused kernels read a rate in single precision on a GPU, in double on a CPU
+        precision = torch.float32 if device.type == "cuda" else torch.float64
+        self.rates_S = torch.zeros(self.feed.steps, dtype=precision, device=device)
+        self.losses_S = torch.zeros(self.feed.steps, device=device)
         self.right = torch.zeros((), dtype=torch.int64, device=device)
-        self.seen = 0
+        self.averages = (math.nan, math.nan)
+        """Loss and accuracy of the last epoch, on its images as they were trained on."""
         self.before, self.started = 0.0, time.perf_counter()
 
     def seconds(self) -> float:
         """Of training, those before an interruption included."""
         return self.before + time.perf_counter() - self.started
+
+    def close(self) -> None:
+        """Frees what the network would carry on."""
+        self.stepper.free()
+        self.optimizer.zero_grad()
 
     def state(self) -> State:
         return {
@@ -130,9 +140,9 @@ class _Run:
             "loss_at_start": self.loss_at_start,
             "start": asdict(self.start) if self.start else None,
             "history": [asdict(result) for result in self.history],
-            "losses": torch.stack(self.losses) if self.losses else torch.empty(0),
+            "losses": self.losses_S[: self.done].clone(),
             "right": self.right,
-            "seen": self.seen,
+            "seen": self.done * self.feed.size,
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state_all() if self.data.device.type == "cuda" else [],
         }
@@ -144,55 +154,67 @@ class _Run:
         self.loss_at_start = state["loss_at_start"]
         self.start = Measures(**state["start"]) if state["start"] else None
         self.history = [_result(values) for values in state["history"]]
-        self.losses = list(state["losses"].to(self.data.device))
+        self.done = len(state["losses"])
+        self.losses_S[: self.done] = state["losses"].to(self.data.device)
         self.right.copy_(state["right"])
-        self.seen = state["seen"]
         torch.set_rng_state(state["random"])
         for device, random in enumerate(state["random_cuda"][: torch.cuda.device_count()]):
             torch.cuda.set_rng_state(random, device)
 
-    def end_epoch(
-        self, loss: float, accuracy: float, val_loss: float, val_accuracy: float, measures: Measures | None
-    ) -> None:
+    def end_epoch(self, val_loss: float, val_accuracy: float) -> None:
+        measures = self.probe.measure() if self.probe else None
         self.start = self.start or measures
         epoch = len(self.history) + 1
-        self.history.append(EpochResult(epoch, loss, accuracy, val_loss, val_accuracy, measures))
-        self.losses, self.seen = [], 0
+        self.history.append(EpochResult(epoch, *self.averages, val_loss, val_accuracy, measures))
+        self.done = 0
         self.right.zero_()
 
     def train_epoch(self, interrupted: Callable[[], bool]) -> str:
         """From where it stands. Returns complete, diverged or interrupted."""
-        config, done = self.config, len(self.losses)
-        # reading a loss makes a GPU wait for it; there divergence is looked for once per epoch
-        check_every = 1 if self.data.device.type == "cpu" else self.per_epoch
+        steps, first = self.feed.steps, self.step - self.done
         self.network.train()
-        for images_BCHW, labels_B in batches(
-            self.data, config.batch_size, config.seed, len(self.history) + 1, config.crop, config.flip, done
-        ):
+        self.feed.draw(len(self.history) + 1, self.done)
+        rates = [learning_rate(step, self.steps, self.config) for step in range(first, first + steps)]
+        refill(self.rates_S, torch.tensor(rates, dtype=self.rates_S.dtype))
+        while self.done < steps:
             if interrupted():
                 return "interrupted"
             if self.step == 0:
-                self.first_step(images_BCHW, labels_B)
+                self.first_step()
             else:
-                if self.probe and len(self.losses) == self.per_epoch - 1:
+                if self.probe and self.done == steps - 1:
                     self.probe.before_step()
-                self.take_step(images_BCHW, labels_B)
-            if len(self.losses) % check_every == 0 and self.diverged(check_every):
+                self.next_step()
+            # to read a loss makes a GPU wait: there divergence is looked for at the end of the epoch
+            if not self.losses_S.is_cuda and self.diverged([self.losses_S[self.done - 1].item()]):
                 return "diverged"
-        return "complete"
+        parts = (self.losses_S, self.losses_S.mean()[None], self.right[None])
+        *losses, mean, right = torch.cat([part.double() for part in parts]).tolist()  # one wait for all
+        self.averages = mean, right / (steps * self.feed.size)
+        return "diverged" if self.diverged(losses) else "complete"
 
-    def first_step(self, images_BCHW: Tensor, labels_B: Tensor) -> None:
+    def first_step(self) -> None:
         probe = self.probe
         if probe:
             probe.before_step()
         with probe.watching() if probe else nullcontext():
-            self.take_step(images_BCHW, labels_B)
-        self.loss_at_start = self.losses[0].item()
+            self.next_step()
+        self.loss_at_start = self.losses_S[0].item()
         if probe and not probe.is_silent() and math.isfinite(self.loss_at_start):
             self.start = probe.measure()
 
-    def take_step(self, images_BCHW: Tensor, labels_B: Tensor) -> None:
-        config = self.config
+    def next_step(self) -> None:
+        self.stepper.take(self.take_step)
+        self.done += 1
+        self.step += 1
+        self.images += self.feed.size
+        self.optimizer.taken = self.step  # a replay does not count, a capture counts too often
+
+    def take_step(self) -> None:
+        """What a step does on the device, from tensors that stay where they are to such tensors: see Stepper.
+        Nothing here may ask the device for a value."""
+        config, feed = self.config, self.feed
+        images_BCHW, labels_B = feed.batch()
         with self.autocast:
             logits_BK = self.network(images_BCHW)
             loss = F.cross_entropy(logits_BK, labels_B, label_smoothing=config.label_smoothing)
@@ -200,26 +222,19 @@ class _Run:
         loss.backward()  # type: ignore[no-untyped-call]
         if config.clip is not None:
             nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
-        self.optimizer.step(learning_rate(self.step, self.steps, config))
-        self.losses.append(loss.detach())
+        self.optimizer.step(feed.now(self.rates_S))
+        self.losses_S.index_copy_(0, feed.step_1, loss.detach()[None])
         self.right += (logits_BK.argmax(1) == labels_B).sum()
-        self.seen += len(labels_B)
-        self.images += len(labels_B)
-        self.step += 1
+        feed.step_1 += 1
 
-    def diverged(self, last: int) -> bool:
-        """Whether one of the `last` losses is not finite, or far above the start when warm-up is over."""
+    def diverged(self, losses: list[float]) -> bool:
+        """Whether one of these last losses is not finite, or far above the start when warm-up is over."""
         warmup = round(self.config.warmup * self.steps)
-        losses = torch.stack(self.losses[-last:]).tolist()
         limit = DIVERGED_LOSS * self.loss_at_start
         return any(
             not math.isfinite(loss) or (step >= warmup and loss > limit)
-            for step, loss in enumerate(losses, start=self.step - last)
+            for step, loss in enumerate(losses, start=self.step - len(losses))
         )
-
-    def averages(self) -> tuple[float, float]:
-        """Loss and accuracy of the epoch, on its images as they were trained on."""
-        return torch.stack(self.losses).mean().item(), self.right.item() / self.seen
 
 
 @torch.no_grad()

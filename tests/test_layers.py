@@ -73,6 +73,7 @@ def test_models_know_no_study(path: Path) -> None:
         ("repeat", {"torch"}),
         ("checkpoints", {"optuna"}),
         ("optimization", {"optuna"}),
+        ("graph", {"optuna"}),
         ("report", {"torch"}),
         ("progress", {"torch"}),
         ("run", {"torch"}),
