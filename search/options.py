@@ -83,6 +83,8 @@ def run_command(
     """The exit code of a command. A person's mistake is one line, never a traceback."""
     try:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until there is a trial to put back
+        # no KeyboardInterrupt: amid an import's exec() it makes Python end by the signal though it was caught
+        signal.signal(signal.SIGINT, _stop)
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="replace")  # a terminal may lack a sign, but never the summary
         code = _run(run, parse(argv))
@@ -97,6 +99,13 @@ def run_command(
     except SearchError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _stop(*_: object) -> None:
+    print("stopped", file=sys.stderr)
+    sys.exit(130)
 
 
 def _run(run: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
