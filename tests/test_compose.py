@@ -66,7 +66,8 @@ class Stack:
     def __init__(self, folder: Path) -> None:
         self.folder, self.project = folder, f"test{uuid.uuid4().hex[:8]}"
         root = Path(__file__).parents[1]
-        shutil.copy(root / "docker-compose.yml", folder)
+        for name in ("docker-compose.yml", "docker-compose.join.yml"):
+            shutil.copy(root / name, folder)
         shutil.copytree(root / "deploy", folder / "deploy")
         (folder / "tiny.toml").write_text(STUDY)
         (folder / "test.yml").write_text(TEST)
@@ -262,6 +263,26 @@ def test_a_backup_brings_all_rows_back(stack: Stack) -> None:
     stack.compose("run", "--rm", "-T", "restore", input=dump)
     assert stack.sql(counts) == before
     assert stack.sql("SELECT count(*) FROM trials", "viewer") == str(TRIALS), "the roles' rights are back too"
+
+
+def test_another_machine_may_join(stack: Stack) -> None:
+    """Through the port that the override publishes, with the worker's password alone."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        stack.env["DB_PORT"] = str(free.getsockname()[1])
+    stack.compose("-f", "docker-compose.join.yml", "up", "-d", "--no-build", "db")
+    url = f"postgresql+psycopg://archsearch_worker@127.0.0.1:{stack.env['DB_PORT']}/archsearch"
+    until(
+        lambda: "accepting" in docker("exec", *stack.ids("db"), "pg_isready", "-h", "127.0.0.1", check=False)
+    )
+    words = ["--study", str(stack.folder / "tiny.toml"), "--trials", str(TRIALS), "--storage", url]
+    env = os.environ | {"OPTUNA_STORAGE_PASSWORD_FILE": str(stack.folder / "secrets" / "db_worker")}
+    done = subprocess.run(
+        [sys.executable, "-m", "search.run", *words],
+        env=env, capture_output=True, text=True, cwd=Path(__file__).parents[1],
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert f"{TRIALS} of {TRIALS} trials done" in done.stdout
 
 
 def test_no_secret_is_in_logs_commands_or_environments(stack: Stack) -> None:

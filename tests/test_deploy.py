@@ -14,7 +14,7 @@ import yaml  # type: ignore[import-untyped]
 from search import fetch, migrate, secrets
 from search.guard import is_password, read_logins
 
-FILES = ("docker-compose.yml", "docker-compose.gpu.yml")
+FILES = ("docker-compose.yml", "docker-compose.gpu.yml", "docker-compose.join.yml")
 BIN = Path(sys.executable).parent
 
 
@@ -26,7 +26,7 @@ def checked(*words: str) -> str:
 
 @pytest.fixture(scope="module")
 def stack() -> dict[str, Any]:
-    """As compose reads it, both files together, with every profile."""
+    """As compose reads it, with GPUs and every profile."""
     words = ["-f", FILES[0], "-f", FILES[1], "--profile", "tools", "config", "--no-path-resolution"]
     loaded: dict[str, Any] = yaml.safe_load(checked("docker-compose", *words))
     return loaded
@@ -104,6 +104,13 @@ def test_on_gpus_every_replica_sees_all_and_shares_the_locks(stack: dict[str, An
     assert (device["driver"], device["count"]) == ("nvidia", -1)
     assert "--device=cuda" in worker["command"]
     assert "gpu-locks" in {volume["source"] for volume in worker["volumes"]}
+
+
+def test_who_joins_from_elsewhere_sees_the_database_where_it_is_told_alone() -> None:
+    text = checked("docker-compose", "-f", FILES[0], "-f", FILES[2], "config", "--no-path-resolution")
+    db = yaml.safe_load(text)["services"]["db"]
+    assert [port["host_ip"] for port in db["ports"]] == ["127.0.0.1"]
+    assert set(db["networks"]) == {"data", "lan"}, "nothing is published from internal networks"
 
 
 def test_secrets_are_made_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
