@@ -32,7 +32,7 @@ class Images(Dataset[Any]):
         return len(self.part.labels_N)
 
     def __getitem__(self, index: int) -> Any:
-        return self.transform(self.part.images_NHWC[index]), int(self.part.labels_N[index])
+        return self.transform(self.part.pixels_NHWC[index]), int(self.part.labels_N[index])
 
 
 def main() -> None:
