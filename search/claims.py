@@ -95,6 +95,7 @@ class ClaimStorage(LeaseStorage):
             trial.datetime_start = datetime.now()
             self._claim(session, trial_id)
             self._handed_out.add(trial_id)
+        self._forget(trial_id)  # an attempt that was lost may have been this worker's own
         return True
 
     def annotate(self, trial_id: int, attrs: dict[str, Any]) -> None:

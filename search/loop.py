@@ -18,8 +18,8 @@ from search.heart import Heart, Watchdog
 from search.leases import ClaimLost
 
 FAILURES_IN_A_ROW = 3
-END_SECONDS = 15.0
-"""After which a worker that was told to stop ends, whatever it waits for. Its checkpoint comes first."""
+END_SECONDS = 30.0
+"""After which a worker that was told to stop ends, whatever it waits for. Batch and checkpoint take less."""
 SHORT_WAIT, LONG_WAIT = 0.2, 1.0  # seconds: for another worker's draw, for the last trials of others
 Run = Callable[[optuna.Trial, Callable[[], bool]], str]
 """Runs a trial and finishes it in the database, unless the function interrupts it; gives its outcome."""
@@ -55,7 +55,9 @@ def end_in_time(stopped: Callable[[], bool], seconds: float, end: Callable[[], N
         while not stopped():
             time.sleep(0.2)
         time.sleep(seconds)
-        print("the database does not answer: this process ends without it", file=sys.stderr, flush=True)
+        print(
+            f"not done {seconds:.0f} s after the word to stop: this process ends", file=sys.stderr, flush=True
+        )
         end()
 
     threading.Thread(target=watch, name="end", daemon=True).start()

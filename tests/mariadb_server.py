@@ -8,13 +8,12 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import time
 import uuid
 from pathlib import Path
 from typing import Any, Self
 
 import pymysql  # type: ignore[import-untyped]
-from postgres_server import _die_with_parent
+from postgres_server import start_server
 
 
 class MariaServer:
@@ -35,24 +34,14 @@ class MariaServer:
             f"--port={self.port}", "--bind-address=127.0.0.1", f"--socket={self.folder}/socket",
             f"--pid-file={self.folder}/pid", "--innodb-flush-log-at-trx-commit=0", "--skip-log-bin",
         ]  # fmt: skip
-        self.process = subprocess.Popen(
-            [shutil.which("mariadbd") or "/usr/sbin/mariadbd", "--no-defaults", data, *words],
-            cwd="/",
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            preexec_fn=_die_with_parent,
-            **user,
+        program = shutil.which("mariadbd") or "/usr/sbin/mariadbd"
+        self.process = start_server(
+            [program, "--no-defaults", data, *words],
+            user,
+            lambda: self._admin("SELECT 1"),
+            pymysql.err.OperationalError,
         )
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                self._admin("SELECT 1")
-            except pymysql.err.OperationalError:
-                if time.monotonic() > deadline or self.process.poll() is not None:
-                    raise
-                time.sleep(0.1)
-            else:
-                return self
+        return self
 
     def __exit__(self, *_: object) -> None:
         self.process.terminate()

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -61,24 +62,10 @@ class PostgresServer:
             "listen_addresses=127.0.0.1", "unix_socket_directories=", f"port={self.port}", "fsync=off",
             *self.settings,
         ]  # fmt: skip
-        self.process = subprocess.Popen(
-            [self.binaries / "postgres", "-D", self.folder / "data", *(f"--{text}" for text in settings)],
-            cwd="/",
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            preexec_fn=_die_with_parent,
-            **self.user,
+        words = [self.binaries / "postgres", "-D", self.folder / "data", *(f"--{text}" for text in settings)]
+        self.process = start_server(
+            words, self.user, lambda: self.admin("SELECT 1"), psycopg.OperationalError
         )
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                self.admin("SELECT 1")
-            except psycopg.OperationalError:
-                if time.monotonic() > deadline or self.process.poll() is not None:
-                    raise
-                time.sleep(0.1)
-            else:
-                return
 
     def stop(self, at_once: bool = False) -> None:
         """Fast: clients are thrown out. `at_once`: as a crash would."""
@@ -116,6 +103,30 @@ class PostgresServer:
         name = f"test_{uuid.uuid4().hex[:8]}"
         self.admin(f"CREATE DATABASE {name}")
         return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{name}"
+
+
+def start_server(
+    words: Sequence[str | Path], user: dict[str, Any], ask: Callable[[], object], away: type[Exception]
+) -> subprocess.Popen[bytes]:
+    """Waits until it answers: `ask` raises `away` until then."""
+    process = subprocess.Popen(
+        words,
+        cwd="/",
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=_die_with_parent,
+        **user,
+    )
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            ask()
+        except away:
+            if time.monotonic() > deadline or process.poll() is not None:
+                raise
+            time.sleep(0.1)
+        else:
+            return process
 
 
 def _die_with_parent() -> None:

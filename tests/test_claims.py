@@ -16,7 +16,7 @@ import pytest
 from optuna.trial import TrialState
 
 from search.claims import SLOT, BudgetSpent, ClaimStorage
-from search.leases import MAX_ATTEMPTS, ClaimLost, worker_name
+from search.leases import MAX_ATTEMPTS, ClaimLost, LeaseStorage, worker_name
 from search.spec import StudySpec
 from search.storage import claims_of, join_study, open_study
 
@@ -264,3 +264,20 @@ def test_what_a_worker_has_written_is_what_it_reads(url: str, tiny: StudySpec) -
         assert claims.get_trial(trial._trial_id).user_attrs["arm"] == "plain"
         claims.finish(trial._trial_id, TrialState.COMPLETE, x, {})
         assert claims.get_trial(trial._trial_id).state == TrialState.COMPLETE
+
+
+def test_nothing_of_a_lost_attempt_is_remembered(url: str, tiny: StudySpec) -> None:
+    """Its trial may come back to the worker that lost it."""
+    opened(url, tiny, 1)
+    study, claims = join_study(url, "s", worker_name(), 1)
+    study.sampler = optuna.samplers.RandomSampler()
+    trial = study.ask()
+    trial.report(0.5, 1)
+    claims.set_trial_system_attr(trial._trial_id, "completed_rung_0", 0.5)
+    assert claims.get_trial(trial._trial_id).intermediate_values == {1: 0.5}
+    LeaseStorage.release(claims, trial._trial_id)  # as another worker does that takes this one for dead
+    again = study.ask()
+    assert again._trial_id == trial._trial_id
+    read = claims.get_trial(trial._trial_id)
+    assert read.intermediate_values == {}
+    assert "completed_rung_0" not in read.system_attrs
