@@ -11,7 +11,6 @@ import math
 import os
 import secrets
 import socket
-import weakref
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from functools import cache
@@ -59,14 +58,8 @@ class LeaseStorage(RowStorage):
     """`worker` owns what it claims; None only looks on."""
 
     def __init__(self, url: str, engine_kwargs: dict[str, Any], worker: str | None, **options: Any) -> None:
-        try:
-            super().__init__(url, engine_kwargs, **options)
-        except BaseException:
-            if hasattr(self, "engine"):
-                self.engine.dispose()
-            raise
+        super().__init__(url, engine_kwargs, **options)
         self.worker = worker
-        weakref.finalize(self, self.engine.dispose)  # else connections are dropped without a goodbye
         if self.engine.dialect.name == "sqlite":
             self._serialize_sqlite()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from collections import defaultdict
 from collections.abc import Container, Iterable
 from datetime import UTC, datetime
@@ -25,6 +26,15 @@ MANY = 500
 
 
 class RowStorage(RDBStorage):
+    def __init__(self, *args: Any, **options: Any) -> None:
+        try:
+            super().__init__(*args, **options)
+        except BaseException:
+            if hasattr(self, "engine"):
+                self.engine.dispose()
+            raise
+        weakref.finalize(self, self.engine.dispose)  # else connections are dropped without a goodbye
+
     def _get_trials(
         self,
         study_id: int,

@@ -6,7 +6,6 @@ import platform
 import secrets
 import sqlite3
 import warnings
-import weakref
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -144,7 +143,6 @@ def watch(url: str, writes: bool) -> BaseStorage:
         if not made:
             raise DatabaseError(f"{shown_url(url)} holds no study yet: `python -m search.run` makes one")
         storage = RowStorage(url, engine_kwargs, skip_table_creation=True)
-    weakref.finalize(storage, storage.engine.dispose)
     return get_storage(storage)
 
 

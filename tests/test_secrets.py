@@ -249,7 +249,7 @@ def test_tables_and_studies_are_made_through_the_pooler_once(
     direct = postgres.new_database()
     url = direct.replace(f":{postgres.port}/", f":{pooler}/")
     with ThreadPoolExecutor(8) as pool:
-        opened = [pool.submit(open_study, url, "s", tiny, "data", 5) for _ in range(8)]
-        assert {study.result().study_name for study in opened} == {"s"}
+        opening = [pool.submit(open_study, url, "s", tiny, "data", 5) for _ in range(8)]
+        studies = [opened.result() for opened in opening]
     assert postgres.admin("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == [(0,)]
-    assert len(optuna.get_all_study_names(direct)) == 1
+    assert optuna.get_all_study_names(studies[0]._storage) == ["s"]
