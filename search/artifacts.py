@@ -20,7 +20,7 @@ from search.scores import final_score, ran_to_the_end
 if TYPE_CHECKING:
     from models.network import Network
     from search.data import TrainingData
-    from search.train import EpochResult
+    from search.evaluation import EpochResult
 
 BEST = 3
 """Trials of each arm that carry artifacts. One that a better trial overtakes later keeps its own."""

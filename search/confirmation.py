@@ -17,13 +17,13 @@ from search.arms import confirmation_seed
 from search.data import TrainingData, to_device
 from search.datasets import DataConfig, Images, Whole
 from search.errors import SpecError, StudyFailed
+from search.evaluation import TrainResult, evaluate
 from search.objective import Ending, Objective, Setup
 from search.optimization import autocast_of
 from search.plan import Plan
 from search.space import make_architecture, make_config, suggest
 from search.spec import StudySpec
 from search.storage import PLAN, claims_of, open_study
-from search.train import TrainResult, evaluate
 from search.verdicts import TEST_READS
 
 Splits = Callable[[int], tuple[TrainingData, Images]]

@@ -54,8 +54,7 @@ class Probe:
     """Looks on while a network is trained."""
 
     def __init__(self, network: Network) -> None:
-        self.network = network
-        self.blocks = [module for module in network.modules() if isinstance(module, PlainBlock)]
+        self.blocks = blocks_of(network)
         self.convs = [conv for block in self.blocks for conv in (block.conv1, block.conv2)]
         self.shapes = [tuple(conv.weight.shape) for conv in self.convs]
         self.weights = [conv.weight.detach() for conv in self.convs]
@@ -71,25 +70,6 @@ class Probe:
 
     def before_step(self) -> None:
         self.before = [weight.clone() for weight in self.weights]
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Keeps the features and block outputs of the batch that passes."""
-        self.outputs = []
-
-        def keep_output(_module: nn.Module, _inputs: object, out: tuple[Tensor, Tensor]) -> None:
-            self.outputs.append(out[1].detach()[:IMAGES])
-
-        def keep_features(_module: nn.Module, inputs: tuple[Tensor]) -> None:
-            self.features = inputs[0].detach()[:IMAGES].float()
-
-        hooks = [block.register_forward_hook(keep_output) for block in self.blocks]
-        hooks.append(self.network.head.register_forward_pre_hook(keep_features))
-        try:
-            yield
-        finally:
-            for hook in hooks:
-                hook.remove()
 
     def measure(self) -> Measures:
         """Of the last step since `before_step`, and the last batch watched."""
@@ -108,6 +88,41 @@ class Probe:
             block_growth=_log(last) - _log(first),
             dead_share=dead_share(outputs),
         )
+
+
+def blocks_of(network: Network) -> list[PlainBlock]:
+    return [module for module in network.modules() if isinstance(module, PlainBlock)]
+
+
+@contextmanager
+def watching(network: nn.Module, probes: Sequence[Probe]) -> Iterator[None]:
+    """Keeps the features and block outputs of the batch that passes, where there is a probe for each member
+    of the network."""
+    if not probes:
+        yield
+        return
+    assert isinstance(network, Network)
+    for probe in probes:
+        probe.outputs = []
+
+    def keep_output(_module: nn.Module, _inputs: object, out: tuple[Tensor, Tensor]) -> None:
+        parts = out[1].detach()[:IMAGES].chunk(len(probes), 1)
+        for probe, part in zip(probes, parts, strict=True):
+            probe.outputs.append(part)
+
+    def keep_features(_module: nn.Module, inputs: tuple[Tensor]) -> None:
+        features = inputs[0].detach()[:IMAGES].float()
+        parts = [features] if len(probes) == 1 else features.unbind(1)
+        for probe, part in zip(probes, parts, strict=True):
+            probe.features = part
+
+    hooks = [block.register_forward_hook(keep_output) for block in blocks_of(network)]
+    hooks.append(network.head.register_forward_pre_hook(keep_features))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _norms(tensors: Sequence[Tensor]) -> list[float]:

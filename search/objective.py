@@ -23,12 +23,13 @@ from search.claims import ClaimStorage
 from search.data import TrainingData
 from search.diagnostics import cause_of
 from search.errors import DeviceError, SearchError
+from search.evaluation import EpochResult, TrainResult
 from search.leases import ClaimLost
 from search.optimization import TrainConfig
 from search.reporter import Reporter
 from search.space import configuration_fingerprint, make_architecture, make_config, suggest
 from search.spec import StudySpec
-from search.train import EpochResult, TrainResult, train
+from search.train import train
 
 LAST_EPOCHS = 3
 """A trial's value is the mean validation accuracy of so many last epochs: a maximum would reward luck."""

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
+    from search.evaluation import EpochResult
     from search.repetition import Repetition
-    from search.train import EpochResult
 
 EXAMPLES = """\
 examples:

@@ -15,12 +15,13 @@ from search.changes import Recipe, distributions
 from search.data import to_device
 from search.datasets import Parts
 from search.errors import SpecError
+from search.evaluation import EpochResult, TrainResult
 from search.objective import Setup, described, ending_of
 from search.scores import ran_to_the_end
 from search.space import make_architecture, make_config
 from search.spec import StudySpec
 from search.storage import REPEATS, open_study
-from search.train import EpochResult, TrainResult, train
+from search.train import train
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from contextlib import closing, nullcontext
-from dataclasses import asdict, dataclass
-from typing import Any
+from contextlib import closing
+from dataclasses import asdict
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from models.network import Network
-from search.data import Feed, TrainingData, refill, validation_batches
-from search.diagnostics import Measures, Probe
+from search.data import Feed, TrainingData, refill
+from search.diagnostics import Measures, Probe, watching
+from search.evaluation import EpochResult, State, TrainResult, evaluate
 from search.graph import Stepper, fixed_shapes, recorder_for
 from search.optimization import Optimizer, TrainConfig, autocast_of, learning_rate
 
@@ -23,43 +23,17 @@ DIVERGED_LOSS = 10.0
 """Times the starting loss."""
 
 
-@dataclass(frozen=True)
-class EpochResult:
-    epoch: int
-    """From 1."""
-    train_loss: float
-    train_accuracy: float
-    """Share of the epoch's images classified right as they were trained on."""
-    val_loss: float
-    val_accuracy: float
-    measures: Measures | None
-    """Of the epoch's last step and of validation images; None for networks that are not ours."""
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    outcome: str
-    """complete; stopped, by on_epoch; diverged; interrupted, in mid-epoch."""
-    epochs: tuple[EpochResult, ...]
-    seconds: float
-    images_per_second: float
-    """Trained, validation included in the time."""
-    loss_at_start: float
-    start: Measures | None
-    """Of the first step; of the first epoch's last step where branches start at zero."""
-
-
-State = dict[str, Any]
-"""Where a run stands, in tensors and plain values: loading it runs no code."""
+OnEpoch = Callable[[EpochResult], bool | None]
+Keep = Callable[[Callable[[], State], bool], None]
 
 
 def train(
     network: nn.Module,
     data: TrainingData,
     config: TrainConfig,
-    on_epoch: Callable[[EpochResult], bool | None],
+    on_epoch: OnEpoch,
     interrupted: Callable[[], bool] = lambda: False,
-    keep: Callable[[Callable[[], State], bool], None] = lambda state, must: None,
+    keep: Keep = lambda state, must: None,
     resume: State | None = None,
 ) -> TrainResult:
     """Trains `network` in place on the data's device until done, diverged, or `on_epoch` returns True.
@@ -69,38 +43,28 @@ def train(
     the same network, data and config give the same weights bit for bit. Raises torch.OutOfMemoryError as it
     comes, RuntimeError and KeyError for a state of another network.
     """
-    with closing(_Run(network, data, config)) as run:
+    network.to(data.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    with closing(Run(network, data, config)) as run:
         if resume is not None:
             run.restore(resume)
         outcome = "complete"
-        while len(run.history) < config.epochs:
+        while outcome == "complete" and len(run.history) < config.epochs:
             with fixed_shapes(data.device):
                 outcome = run.train_epoch(interrupted)
             if outcome == "interrupted":
                 keep(run.state, True)
-            if outcome != "complete":
-                break
-            validation = evaluate(network, data, run.autocast, run.probe)
-            if not math.isfinite(validation[0]):
-                outcome = "diverged"
-                break
-            run.end_epoch(*validation)
-            if on_epoch(run.history[-1]):
-                outcome = "stopped"
-                break
-            keep(run.state, False)
-    seconds = run.seconds()
-    speed = run.images / seconds if seconds else 0.0
-    return TrainResult(outcome, tuple(run.history), seconds, speed, run.loss_at_start, run.start)
+            if outcome == "complete":
+                outcome = run.end_epoch(on_epoch, keep)
+    return run.result(outcome)
 
 
-class _Run:
-    """What one training run carries from step to step."""
+class Run:
+    """What one training run carries from step to step. Its network is on the data's device, in
+    channels_last."""
 
     def __init__(self, network: nn.Module, data: TrainingData, config: TrainConfig) -> None:
         device = data.device
-        self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.data, self.config = data, config
+        self.network, self.data, self.config = network, data, config
         self.optimizer = Optimizer(network, config)
         self.autocast = autocast_of(config, device)
         self.feed = Feed(data, config.batch_size, config.seed, config.crop, config.flip)
@@ -119,11 +83,16 @@ class _Run:
         self.right = torch.zeros((), dtype=torch.int64, device=device)
         self.averages = (math.nan, math.nan)
         """Loss and accuracy of the last epoch, on its images as they were trained on."""
-        self.before, self.started = 0.0, time.perf_counter()
+        self.before, self.started, self.share = 0.0, time.perf_counter(), 1.0
+        """Seconds before an interruption; since when, and which part of the time since is this run's."""
 
     def seconds(self) -> float:
-        """Of training, those before an interruption included."""
-        return self.before + time.perf_counter() - self.started
+        return self.before + self.share * (time.perf_counter() - self.started)
+
+    def result(self, outcome: str) -> TrainResult:
+        seconds = self.seconds()
+        speed = self.images / seconds if seconds else 0.0
+        return TrainResult(outcome, tuple(self.history), seconds, speed, self.loss_at_start, self.start)
 
     def close(self) -> None:
         """Frees what the network would carry on."""
@@ -153,7 +122,7 @@ class _Run:
         self.step, self.images, self.before = state["step"], state["images"], state["seconds"]
         self.loss_at_start = state["loss_at_start"]
         self.start = Measures(**state["start"]) if state["start"] else None
-        self.history = [_result(values) for values in state["history"]]
+        self.history = [EpochResult.of(values) for values in state["history"]]
         self.done = len(state["losses"])
         self.losses_S[: self.done] = state["losses"].to(self.data.device)
         self.right.copy_(state["right"])
@@ -161,54 +130,64 @@ class _Run:
         for device, random in enumerate(state["random_cuda"][: torch.cuda.device_count()]):
             torch.cuda.set_rng_state(random, device)
 
-    def end_epoch(self, val_loss: float, val_accuracy: float) -> None:
-        measures = self.probe.measure() if self.probe else None
-        self.start = self.start or measures
-        epoch = len(self.history) + 1
-        self.history.append(EpochResult(epoch, *self.averages, val_loss, val_accuracy, measures))
-        self.done = 0
-        self.right.zero_()
-
     def train_epoch(self, interrupted: Callable[[], bool]) -> str:
         """From where it stands. Returns complete, diverged or interrupted."""
+        self.begin_epoch()
+        while self.done < self.feed.steps:
+            if interrupted():
+                return "interrupted"
+            self.before_step()
+            with watching(self.network, [self.probe] if self.probe and self.step == 0 else []):
+                self.stepper.take(self.take_step)
+            if self.after_step():
+                return "diverged"
+        return self.average()
+
+    def begin_epoch(self) -> None:
         steps, first = self.feed.steps, self.step - self.done
         self.network.train()
         self.feed.draw(len(self.history) + 1, self.done)
         rates = [learning_rate(step, self.steps, self.config) for step in range(first, first + steps)]
         refill(self.rates_S, torch.tensor(rates, dtype=self.rates_S.dtype))
-        while self.done < steps:
-            if interrupted():
-                return "interrupted"
-            if self.step == 0:
-                self.first_step()
-            else:
-                if self.probe and self.done == steps - 1:
-                    self.probe.before_step()
-                self.next_step()
-            # to read a loss makes a GPU wait: there divergence is looked for at the end of the epoch
-            if not self.losses_S.is_cuda and self.diverged([self.losses_S[self.done - 1].item()]):
-                return "diverged"
-        parts = (self.losses_S, self.losses_S.mean()[None], self.right[None])
-        *losses, mean, right = torch.cat([part.double() for part in parts]).tolist()  # one wait for all
-        self.averages = mean, right / (steps * self.feed.size)
-        return "diverged" if self.diverged(losses) else "complete"
 
-    def first_step(self) -> None:
-        probe = self.probe
-        if probe:
-            probe.before_step()
-        with probe.watching() if probe else nullcontext():
-            self.next_step()
-        self.loss_at_start = self.losses_S[0].item()
-        if probe and not probe.is_silent() and math.isfinite(self.loss_at_start):
-            self.start = probe.measure()
+    def before_step(self) -> None:
+        if self.probe and (self.step == 0 or self.done == self.feed.steps - 1):
+            self.probe.before_step()
 
-    def next_step(self) -> None:
-        self.stepper.take(self.take_step)
+    def after_step(self) -> bool:
+        """Counts it. Returns whether the run is seen to have diverged."""
         self.done += 1
         self.step += 1
         self.images += self.feed.size
         self.optimizer.taken = self.step  # a replay does not count, a capture counts too often
+        if self.step == 1:
+            self.loss_at_start = self.losses_S[0].item()
+            if self.probe and not self.probe.is_silent() and math.isfinite(self.loss_at_start):
+                self.start = self.probe.measure()
+        # to read a loss makes a GPU wait: there divergence is looked for at the end of the epoch
+        return not self.losses_S.is_cuda and self.diverged([self.losses_S[self.done - 1].item()])
+
+    def average(self) -> str:
+        """Over the epoch's steps. Returns complete or diverged."""
+        parts = (self.losses_S, self.losses_S.mean()[None], self.right[None])
+        *losses, mean, right = torch.cat([part.double() for part in parts]).tolist()  # one wait for all
+        self.averages = mean, right / (self.feed.steps * self.feed.size)
+        return "diverged" if self.diverged(losses) else "complete"
+
+    def end_epoch(self, on_epoch: OnEpoch, keep: Keep) -> str:
+        """Validates and tells of it. Returns complete, diverged or stopped."""
+        loss, accuracy = evaluate(self.network, self.data, self.autocast, self.probe)
+        if not math.isfinite(loss):
+            return "diverged"
+        measures = self.probe.measure() if self.probe else None
+        self.start = self.start or measures
+        self.history.append(EpochResult(len(self.history) + 1, *self.averages, loss, accuracy, measures))
+        self.done = 0
+        self.right.zero_()
+        if on_epoch(self.history[-1]):
+            return "stopped"
+        keep(self.state, False)
+        return "complete"
 
     def take_step(self) -> None:
         """What a step does on the device, from tensors that stay where they are to such tensors: see Stepper.
@@ -235,26 +214,3 @@ class _Run:
             not math.isfinite(loss) or (step >= warmup and loss > limit)
             for step, loss in enumerate(losses, start=self.step - len(losses))
         )
-
-
-@torch.no_grad()
-def evaluate(
-    network: nn.Module, data: TrainingData, autocast: torch.autocast, probe: Probe | None = None
-) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy (0 to 1) on the validation part, in evaluation mode; the probe
-    watches the first batch."""
-    network.eval()
-    loss = torch.zeros((), device=data.device)
-    right = torch.zeros((), dtype=torch.int64, device=data.device)
-    for i, (images_BCHW, labels_B) in enumerate(validation_batches(data)):
-        with autocast, probe.watching() if probe and i == 0 else nullcontext():
-            logits_BK = network(images_BCHW)
-        loss += F.cross_entropy(logits_BK.float(), labels_B, reduction="sum")
-        right += (logits_BK.argmax(1) == labels_B).sum()
-    count = len(data.val_labels_N)
-    return loss.item() / count, right.item() / count
-
-
-def _result(values: State) -> EpochResult:
-    measures = Measures(**values["measures"]) if values["measures"] else None
-    return EpochResult(**{**values, "measures": measures})

@@ -24,10 +24,10 @@ from search.confirmation import Confirmation, open_confirmation, splits_of
 from search.data import to_device
 from search.datasets import DataConfig, read
 from search.errors import SpecError, StudyFailed
+from search.evaluation import TrainResult, evaluate
 from search.plan import Plan
 from search.spec import StudySpec
 from search.storage import PLAN, claims_of, join_study, open_study
-from search.train import TrainResult, evaluate
 
 __all__ = ["command"]  # a fixture
 

@@ -21,8 +21,9 @@ from search.diagnostics import (
     grad_slope,
     stable_rank,
 )
+from search.evaluation import TrainResult
 from search.optimization import TrainConfig
-from search.train import TrainResult, train
+from search.train import train
 
 CONFIG = TrainConfig(epochs=1, batch_size=64, optimizer="sgd", lr=1e-6, seed=0)
 

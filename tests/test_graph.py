@@ -24,9 +24,10 @@ from models.network import build
 from search.checkpoints import Checkpoints
 from search.data import TrainingData, to_device
 from search.datasets import DataConfig, load
+from search.evaluation import TrainResult
 from search.graph import WARM_UP, CudaRecorder, Stepper, fixed_shapes, recorder_for
 from search.optimization import TrainConfig
-from search.train import TrainResult, train
+from search.train import train
 
 CPU = torch.device("cpu")
 CONFIG = TrainConfig(
@@ -391,7 +392,7 @@ class TestOnAGpu:
         self, data: TrainingData, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         waits: list[int] = []
-        original = search.train._Run.train_epoch
+        original = search.train.Run.train_epoch
 
         def counted(self: Any, interrupted: Callable[[], bool]) -> str:
             with warnings.catch_warnings(record=True) as seen:
@@ -404,7 +405,7 @@ class TestOnAGpu:
                     torch.cuda.set_sync_debug_mode("default")
                     waits.append(sum("synchroniz" in str(warning.message) for warning in seen))
 
-        monkeypatch.setattr(search.train._Run, "train_epoch", counted)
+        monkeypatch.setattr(search.train.Run, "train_epoch", counted)
         run(data, CONFIG, small())
         assert waits[1:] == [1, 1], "the first epoch has the first step's measures and the capture"
 

@@ -17,8 +17,9 @@ from models.network import build
 from search.checkpoints import Checkpoints
 from search.data import TrainingData, to_device
 from search.datasets import DataConfig, Images, load
+from search.evaluation import EpochResult, TrainResult
 from search.optimization import Optimizer, TrainConfig, learning_rate
-from search.train import EpochResult, TrainResult, train
+from search.train import train
 
 GOLDEN_START = 2.476370
 GOLDEN_LOSSES = [2.076880, 1.494700]
