@@ -23,8 +23,8 @@ def join(architecture: Architecture, networks: Sequence[Network]) -> Network:
     """
     with torch.random.fork_rng(devices=[]):  # its own initial weights are overwritten
         joined = Network(architecture, len(networks))
-    device = next(networks[0].parameters()).device
-    joined.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    like = next(networks[0].parameters())
+    joined.to(like.device, like.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
     modules = [list(network.modules()) for network in networks]
     for i, whole in enumerate(joined.modules()):
         for name, parameter in whole.named_parameters(recurse=False):
