@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +18,7 @@ from optuna.distributions import BaseDistribution, check_distribution_compatibil
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.orm import Session
 
-from search.leases import TABLES, LeaseStorage
+from search.leases import TABLES, ClaimLost, LeaseStorage
 from search.rows import models
 
 REPORTS = models.TrialIntermediateValueModel
@@ -43,7 +43,8 @@ class ClaimStorage(LeaseStorage):
     ) -> None:
         super().__init__(url, engine_kwargs, worker, **options)
         self.budget = budget
-        self._handed_out: set[int] = set()
+        self.running: set[int] = set()
+        """Trials that this worker has, as far as it knows."""
         self._drafts: dict[int, list[dict[str, Any]]] = {}
         """Parameters of running trials that the next write takes along."""
         self._mirror: FrozenTrial | None = None
@@ -51,7 +52,7 @@ class ClaimStorage(LeaseStorage):
 
     def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
         trial = super()._create_new_trial(study_id, template_trial)
-        self._handed_out.add(trial._trial_id)
+        self.running.add(trial._trial_id)
         return trial
 
     def _get_prepared_new_trial(
@@ -61,7 +62,7 @@ class ClaimStorage(LeaseStorage):
         if template_trial is not None:
             return super()._get_prepared_new_trial(study_id, template_trial, session)
         mine = self._running(session, study_id, TABLES[1].c.value_json == json.dumps(self.worker))
-        lost = [row.trial_id for row in mine if row.trial_id not in self._handed_out]
+        lost = [row.trial_id for row in mine if row.trial_id not in self.running]
         if lost:  # made before, but the answer never came
             return models.TrialModel.find_or_raise_by_id(lost[0], session)
         trial: Any = super()._get_prepared_new_trial(study_id, None, session)
@@ -94,8 +95,8 @@ class ClaimStorage(LeaseStorage):
             trial.state = TrialState.RUNNING
             trial.datetime_start = datetime.now()
             self._claim(session, trial_id)
-            self._handed_out.add(trial_id)
         self._forget(trial_id)  # an attempt that was lost may have been this worker's own
+        self.running.add(trial_id)
         return True
 
     def annotate(self, trial_id: int, attrs: dict[str, Any]) -> None:
@@ -122,7 +123,15 @@ class ClaimStorage(LeaseStorage):
         super().release(trial_id, spent)
         self._forget(trial_id)
 
+    def give_back(self) -> None:
+        """All that this worker has goes back into the queue; what it has lost is another's."""
+        for trial_id in tuple(self.running):
+            with suppress(ClaimLost):
+                self.release(trial_id)
+            self._forget(trial_id)
+
     def _forget(self, trial_id: int) -> None:
+        self.running.discard(trial_id)
         self._drafts.pop(trial_id, None)
         self._mirror = None
 
@@ -223,14 +232,23 @@ class ClaimStorage(LeaseStorage):
 
     def count_up(self, study_id: int, key: str) -> None:
         """Adds one to a number among the study's user attributes."""
+        self._change(study_id, key, lambda number: (number or 0) + 1)
+
+    def agree(self, study_id: int, key: str, name: str, value: Any) -> Any:
+        """What a dictionary among the study's user attributes has under `name`: the first value wins."""
+        return self._change(study_id, key, lambda agreed: {name: value} | (agreed or {}))[name]
+
+    def _change(self, study_id: int, key: str, change: Callable[[Any], Any]) -> Any:
         with self._transaction() as session:
             models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
             model = models.StudyUserAttributeModel
             row = session.query(model).filter_by(study_id=study_id, key=key).one_or_none()
+            value = change(json.loads(row.value_json) if row else None)
             if row is None:
-                session.add(model(study_id=study_id, key=key, value_json="1"))
+                session.add(model(study_id=study_id, key=key, value_json=json.dumps(value)))
             else:
-                row.value_json = str(json.loads(row.value_json) + 1)
+                row.value_json = json.dumps(value)
+        return value
 
     def unfinished(self, study_id: int) -> int:
         """How many trials run or wait."""

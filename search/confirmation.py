@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -14,16 +15,21 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from models.network import Network, build, weights_fingerprint
 from search.arms import confirmation_seed
+from search.attempt import Setup
+from search.companions import Companions
 from search.data import TrainingData, to_device
 from search.datasets import DataConfig, Images, Whole
-from search.errors import SpecError, StudyFailed
+from search.errors import SearchError, SpecError, StudyFailed
 from search.evaluation import TrainResult, evaluate
-from search.objective import Ending, Objective, Setup
+from search.leases import ClaimLost
+from search.objective import Ending, Objective, free
 from search.optimization import autocast_of
+from search.patience import to_stderr
 from search.plan import Plan
 from search.space import make_architecture, make_config, suggest
 from search.spec import StudySpec
 from search.storage import PLAN, claims_of, open_study
+from search.together import train_together
 from search.verdicts import TEST_READS
 
 Splits = Callable[[int], tuple[TrainingData, Images]]
@@ -85,6 +91,69 @@ class Confirmation(Objective):
     """The objective of a confirmation; `data` is not trained on."""
 
     splits: Splits
+    companions: Companions
+
+    def run(self, trial: optuna.Trial, interrupted: Callable[[], bool]) -> str:
+        setup = self.begin(trial)
+        if setup is None:
+            return "infeasible"
+        others = self.companions.of(trial, setup)
+        runs = [(trial, setup), *((other, begun) for other in others if (begun := self.begin(other)))]
+        left: list[tuple[optuna.Trial, Setup]] | None = runs
+        if len(runs) > 1:
+            try:
+                left = self.train_together(runs, interrupted)
+            except (SearchError, ClaimLost, optuna.exceptions.StorageInternalError):
+                raise
+            except Exception as error:  # of memory, or of one of them: alone, each shows its own
+                to_stderr(f"runs are trained one by one, for together they failed: {error}")
+        outcomes = ["interrupted"] if left is None else ["complete"]
+        for run in left or []:
+            outcomes.append(self.train(*run, interrupted))
+            if outcomes[-1] == "interrupted":
+                break
+        return outcomes[-1]
+
+    def train_together(
+        self, runs: Sequence[tuple[optuna.Trial, Setup]], interrupted: Callable[[], bool]
+    ) -> list[tuple[optuna.Trial, Setup]] | None:
+        """Trains and finishes those that stand at the same step, as most of them do; returns the others, and
+        None when interrupted."""
+        attempts = [self.attempt(*run) for run in runs]
+        try:
+            states = [attempt.resume() for attempt in attempts]
+            steps = [state["step"] if state else 0 for state in states]
+            alike = [i for i, step in enumerate(steps) if step == Counter(steps).most_common(1)[0][0]]
+            if len(alike) < 2:
+                return list(runs)
+            networks = [self.build(*runs[i]) for i in alike]
+            setups, together = [runs[i][1] for i in alike], [attempts[i] for i in alike]
+            results = train_together(
+                setups[0].architecture,
+                networks,
+                [setup.data for setup in setups],
+                [setup.config for setup in setups],
+                [attempt.report for attempt in together],
+                interrupted,
+                [attempt.kept.keep for attempt in together],
+                [state for i in alike if (state := states[i])] or None,
+            )
+            endings = [
+                (attempt, self.ending(attempt, network, result, interrupted))
+                for attempt, network, result in zip(together, networks, results, strict=True)
+            ]
+        finally:
+            for attempt in attempts:
+                attempt.close()
+            networks = []
+            free(runs[0][1].data.device)
+        for attempt, ending in endings:
+            if ending:
+                ending.attrs["members"] = len(alike)
+                self.finish(attempt, ending)
+        if any(ending is None for _, ending in endings):
+            return None
+        return [run for i, run in enumerate(runs) if i not in alike]
 
     def set_up(self, trial: optuna.Trial) -> Setup:
         values, seed = suggest(trial, self.spec.space), trial.user_attrs["seed"]

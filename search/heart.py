@@ -68,15 +68,14 @@ class Contact:
 
 
 class Heart(threading.Thread):
-    """Beats for the running trial and takes over the trials of the dead. `lost` is set when this worker's own
-    trial was given to another. A database that is away stops neither."""
+    """Beats for the running trials and takes over the trials of the dead. `lost` is set when one of this
+    worker's own was given to another. A database that is away stops neither."""
 
     def __init__(self, claims: PatientStorage, study_id: int) -> None:
         super().__init__(name="heart", daemon=True)
         self.interval, self.grace = heartbeat_settings()
         self.claims, self.study_id = claims, study_id
         self.contact = Contact(self.interval)
-        self.trial_id: int | None = None
         self.lost = threading.Event()
         self.end = threading.Event()
 
@@ -96,15 +95,15 @@ class Heart(threading.Thread):
 
     def beat(self) -> None:
         """Once and without patience: the next one is soon."""
-        trial_id = self.trial_id
-        if trial_id is None:
+        running = tuple(self.claims.running)
+        if not running:
             LeaseStorage.reap(self.claims, self.study_id, float("inf"))  # a sign from the database
-            return
-        try:
-            LeaseStorage.beat(self.claims, trial_id)
-        except ClaimLost:
-            if trial_id == self.trial_id:  # else it was finished in the meantime
-                self.lost.set()
+        for trial_id in running:
+            try:
+                LeaseStorage.beat(self.claims, trial_id)
+            except ClaimLost:
+                if trial_id in self.claims.running:  # else it was finished in the meantime
+                    self.lost.set()
 
 
 class Watchdog(threading.Thread):

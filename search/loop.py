@@ -22,7 +22,8 @@ END_SECONDS = 30.0
 """After which a worker that was told to stop ends, whatever it waits for. Batch and checkpoint take less."""
 SHORT_WAIT, LONG_WAIT = 0.2, 1.0  # seconds: for another worker's draw, for the last trials of others
 Run = Callable[[optuna.Trial, Callable[[], bool]], str]
-"""Runs a trial and finishes it in the database, unless the function interrupts it; gives its outcome."""
+"""Runs a trial and finishes it in the database, unless the function interrupts it; gives its outcome. It may
+take others along."""
 
 
 class Stop:
@@ -94,18 +95,17 @@ def run_trials(
             stop.wait(SHORT_WAIT)
             continue
         except ClaimLost:
+            claims.give_back()
             continue
         heart.lost.clear()
-        heart.trial_id = trial._trial_id
         try:
             outcome = run(trial, interrupted)
-            if outcome == "interrupted":
-                claims.release(trial._trial_id)
         except ClaimLost:
-            continue
+            outcome = "interrupted"
         finally:
-            heart.trial_id = None
             watchdog.rest()
+        if outcome == "interrupted":
+            claims.give_back()
         if outcome == "error":
             check_failures(study, before)
 

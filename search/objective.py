@@ -18,14 +18,14 @@ from models.cost import measure_cost
 from models.network import Network, build
 from search.arms import place_of, training_seed
 from search.artifacts import keep_if_best
+from search.attempt import Attempt, Setup, described
 from search.checkpoints import StudyCheckpoints
 from search.claims import ClaimStorage
 from search.data import TrainingData
 from search.diagnostics import cause_of
 from search.errors import DeviceError, SearchError
-from search.evaluation import EpochResult, TrainResult
+from search.evaluation import TrainResult
 from search.leases import ClaimLost
-from search.optimization import TrainConfig
 from search.reporter import Reporter
 from search.space import configuration_fingerprint, make_architecture, make_config, suggest
 from search.spec import StudySpec
@@ -35,16 +35,6 @@ LAST_EPOCHS = 3
 """A trial's value is the mean validation accuracy of so many last epochs: a maximum would reward luck."""
 MAX_TRACEBACK = 8000
 """Characters kept of an error, its end."""
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What a trial trains, on which images, and what is recorded of that before it starts."""
-
-    architecture: Architecture
-    config: TrainConfig
-    data: TrainingData
-    attrs: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -71,6 +61,11 @@ class Objective:
         """Trains the trial and finishes it in the database. Returns its outcome; after "interrupted" the
         trial is still this worker's and unfinished. Raises ClaimLost.
         """
+        setup = self.begin(trial)
+        return self.train(trial, setup, interrupted) if setup else "infeasible"
+
+    def begin(self, trial: optuna.Trial) -> Setup | None:
+        """Records what the trial will train. None where that is infeasible, and the trial has finished."""
         setup = self.set_up(trial)
         cost = measure_cost(setup.architecture)
         attrs = described(setup) | {"params": cost.params, "macs": cost.macs} | setup.attrs
@@ -80,8 +75,8 @@ class Objective:
             self.claims.finish(
                 trial._trial_id, TrialState.PRUNED, None, {"outcome": "infeasible", "epochs": 0}
             )
-            return "infeasible"
-        return self._train(trial, setup, interrupted)
+            return None
+        return setup
 
     def set_up(self, trial: optuna.Trial) -> Setup:
         frozen = trial._cached_frozen_trial
@@ -106,44 +101,52 @@ class Objective:
     def build(self, trial: optuna.Trial, setup: Setup) -> Network:
         return build(setup.architecture, setup.config.seed)
 
-    def _train(self, trial: optuna.Trial, setup: Setup, interrupted: Callable[[], bool]) -> str:
+    def attempt(self, trial: optuna.Trial, setup: Setup) -> Attempt:
+        """To be closed."""
         identity = described(setup) | {"spec": self.spec.fingerprint(), "torch": torch.__version__}
         kept = self.checkpoints.trial(trial.number, self.claims.worker or "", identity)
-        reporter = Reporter(trial)
+        return Attempt(trial, setup, kept, Reporter(trial))
 
-        def report(result: EpochResult) -> bool:
-            return reporter.report(result.epoch, result.val_accuracy, result.epoch == setup.config.epochs)
-
+    def train(self, trial: optuna.Trial, setup: Setup, interrupted: Callable[[], bool]) -> str:
+        attempt = self.attempt(trial, setup)
+        keep = attempt.kept.keep
         try:
             network = self.build(trial, setup)
-            resume = kept.newest()
-            if resume is not None:
-                reporter.replay([result["val_accuracy"] for result in resume["history"]])
-            result = train(network, setup.data, setup.config, report, interrupted, kept.keep, resume)
-            if result.outcome == "interrupted" or not reporter.flush(interrupted):
-                return "interrupted"
-            ending = ending_of(setup.architecture, setup.data.classes, result)
-            attrs = ending.attrs | self.conclude(trial, setup, network, result, ending)
+            resume = attempt.resume()
+            result = train(network, setup.data, setup.config, attempt.report, interrupted, keep, resume)
+            ending = self.ending(attempt, network, result, interrupted)
         except (SearchError, ClaimLost, optuna.exceptions.StorageInternalError):
             raise
         except Exception as error:
             outcome = self._fail(trial, error)
-            kept.remove()
+            attempt.kept.remove()
             return outcome
         finally:
-            reporter.close()
+            attempt.close()
             network = None  # type: ignore[assignment]
-            if setup.data.device.type == "cuda":
-                gc.collect()
-                torch.cuda.empty_cache()
-        self.claims.finish(trial._trial_id, ending.state, ending.value, attrs)
-        kept.remove()
+            free(setup.data.device)
+        return self.finish(attempt, ending) if ending else "interrupted"
+
+    def ending(
+        self, attempt: Attempt, network: Network, result: TrainResult, interrupted: Callable[[], bool]
+    ) -> Ending | None:
+        """None for a run that was interrupted, also while its reports were written."""
+        if result.outcome == "interrupted" or not attempt.reporter.flush(interrupted):
+            return None
+        trial, setup = attempt.trial, attempt.setup
+        ending = ending_of(setup.architecture, setup.data.classes, result)
+        ending.attrs.update(self.conclude(trial, setup, network, result, ending))
+        return ending
+
+    def finish(self, attempt: Attempt, ending: Ending) -> str:
+        self.claims.finish(attempt.trial._trial_id, ending.state, ending.value, ending.attrs)
+        attempt.kept.remove()
         return ending.outcome
 
     def _fail(self, trial: optuna.Trial, error: Exception) -> str:
         """Deterministic errors are not tried again. Raises DeviceError when the GPU failed: no trial runs in
         this process any more, and this one is for another worker."""
-        out_of_memory = _is_out_of_memory(error)
+        out_of_memory = is_out_of_memory(error)
         if _is_device_failure(error) and not out_of_memory:
             self.claims.release(trial._trial_id, spent=traceback.format_exc()[-MAX_TRACEBACK:])
             raise DeviceError(f"the GPU failed: {str(error).splitlines()[0]}") from error
@@ -155,16 +158,11 @@ class Objective:
         return str(attrs["outcome"])
 
 
-def described(setup: Setup) -> dict[str, Any]:
-    """Attributes of a trial that are known before it is priced."""
-    return {
-        "arm": setup.architecture.block,
-        "seed": setup.config.seed,
-        "depth": setup.architecture.depth,
-        "architecture": setup.architecture.to_json(),
-        "fingerprint": configuration_fingerprint(setup.architecture, setup.config),
-        "device": setup.data.device.type,
-    }
+def free(device: torch.device) -> None:
+    """What is no longer used of a GPU's memory, for others."""
+    if device.type == "cuda":
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def ending_of(architecture: Architecture, classes: int, result: TrainResult) -> Ending:
@@ -228,7 +226,7 @@ def _is_device_failure(error: Exception) -> bool:
     return isinstance(error, torch.AcceleratorError) or "CUDA error" in str(error)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     words = ("can't allocate memory", "out of memory", "_STATUS_ALLOC_FAILED")  # of CPU, CUDA, cuBLAS, cuDNN

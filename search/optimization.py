@@ -17,7 +17,7 @@ class TrainConfig:
     optimizer: str
     """sgd or adamw."""
     lr: float
-    """At its peak: reached by linear warm-up, then annealed by a cosine to 0 over all optimizer steps."""
+    """At its peak: reached by linear warm-up, then it falls by the schedule."""
     seed: int
     """Of batch order and augmentation."""
     weight_decay: float = 0.0
@@ -30,6 +30,8 @@ class TrainConfig:
     precision: str = "auto"
     crop: int = 0
     flip: bool = False
+    schedule: str = "cosine"
+    """Over all optimizer steps: cosine, to 0; step, by 10 after a half and again after three quarters."""
 
 
 def learning_rate(step: int, steps: int, config: TrainConfig) -> float:
@@ -37,6 +39,8 @@ def learning_rate(step: int, steps: int, config: TrainConfig) -> float:
     warmup = round(config.warmup * steps)
     if step < warmup:
         return config.lr * (step + 1) / warmup
+    if config.schedule == "step":
+        return config.lr * 0.1 ** ((step >= steps / 2) + (step >= steps * 3 / 4))
     return config.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
 
 

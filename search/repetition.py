@@ -11,12 +11,13 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from models.cost import measure_cost
 from models.network import build
+from search.attempt import Setup, described
 from search.changes import Recipe, distributions
 from search.data import to_device
 from search.datasets import Parts
 from search.errors import SpecError
 from search.evaluation import EpochResult, TrainResult
-from search.objective import Setup, described, ending_of
+from search.objective import ending_of
 from search.scores import ran_to_the_end
 from search.space import make_architecture, make_config
 from search.spec import StudySpec

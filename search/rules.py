@@ -106,4 +106,5 @@ TRAIN: dict[str, Rule] = {
     "label_smoothing": number(0, 0.9),
     "crop": whole(0, 64),
     "flip": flag,
+    "schedule": one_of("cosine", "step"),
 }

@@ -107,6 +107,8 @@ def configuration_fingerprint(architecture: Architecture, config: TrainConfig) -
     """16 hex digits, equal for trials that train the same network in the same way, seeds apart."""
     used = asdict(config)
     del used["seed"]
+    if config.schedule == "cosine":  # see StudySpec.canonical
+        del used["schedule"]
     if config.optimizer != "sgd":
         del used["momentum"]
     text = architecture.fingerprint() + json.dumps(used, sort_keys=True)

@@ -47,6 +47,8 @@ class Job:
     data_fingerprint: str
     confirms: bool = False
     """The study is a confirmation, all of whose trials are queued."""
+    together: int = 1
+    """Runs of a confirmation that may be trained as one network."""
 
 
 def work(job: Job, stop: Stop) -> None:
@@ -94,11 +96,19 @@ def _prepare(job: Job, study: Study, claims: ClaimStorage) -> Objective:
     attrs = study.user_attrs
     checkpoints = StudyCheckpoints.of(job.study, attrs.get("key", attrs["spec_fingerprint"]))
     if job.confirms:
+        from search.companions import Companions
         from search.confirmation import Confirmation, splits_of  # brings SciPy, which a search does without
 
         study.sampler, study.pruner = RandomSampler(seed=0), NopPruner()  # there is nothing to draw or prune
-        splits = splits_of(whole, job.spec.data, device)
-        return Confirmation(job.spec, data, parts.image_shape, claims, checkpoints, splits)
+        return Confirmation(
+            job.spec,
+            data,
+            parts.image_shape,
+            claims,
+            checkpoints,
+            splits_of(whole, job.spec.data, device),
+            Companions(claims, job.together),
+        )
     study.sampler = make_sampler(job.spec, suggested_names(job.spec.space))
     study.pruner = make_pruner(job.spec)
     return Objective(job.spec, data, parts.image_shape, claims, checkpoints)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from test_plan import ARMS, choice, plan
 from test_run import Command, command
 
 from search.checkpoints import StudyCheckpoints
+from search.companions import Companions
 from search.confirm import main
 from search.confirmation import Confirmation, open_confirmation, splits_of
 from search.data import to_device
@@ -175,21 +177,23 @@ def test_a_search_is_never_taken_for_a_confirmation(url: str, tiny: StudySpec) -
 class Worker:
     """One worker of a confirmation, in this process."""
 
-    def __init__(self, url: str, spec: StudySpec) -> None:
+    def __init__(self, url: str, spec: StudySpec, together: int = 1) -> None:
         torch.set_num_threads(1)
         opened(url, spec)
-        self.study, claims = join_study(url, NAME, "here", 12)
+        self.study, self.claims = join_study(url, NAME, "here", 12)
         self.study.sampler = optuna.samplers.RandomSampler(seed=0)
         whole, device = read(spec.data), torch.device("cpu")
         parts = whole.split(spec.data)
         data = to_device(parts.train, parts.val, parts.classes, device)
         splits = splits_of(whole, spec.data, device)
         kept = StudyCheckpoints.of(NAME, "key")
-        self.objective = Confirmation(spec, data, parts.image_shape, claims, kept, splits)
+        companions = Companions(self.claims, together)
+        self.objective = Confirmation(spec, data, parts.image_shape, self.claims, kept, splits, companions)
 
-    def run(self) -> FrozenTrial:
+    def run(self, interrupted: Callable[[], bool] = lambda: False) -> FrozenTrial:
         trial = self.study.ask()
-        self.objective.run(trial, lambda: False)
+        if self.objective.run(trial, interrupted) == "interrupted":
+            self.claims.give_back()
         return self.study.get_trials()[trial.number]
 
 

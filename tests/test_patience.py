@@ -307,7 +307,7 @@ def test_a_heart_survives_its_database(
     url = f"sqlite:///{tmp_path}/x.db"
     open_study(url, "s", tiny, "data", 5)
     study, claims = join_study(url, "s", "elsewhere:1:aa", 5)
-    trial = study.ask()
+    study.ask()
     told: list[str] = []
     claims.patience.tell = told.append
     stock, away = ClaimStorage.beat, threading.Event()
@@ -319,7 +319,6 @@ def test_a_heart_survives_its_database(
 
     monkeypatch.setattr("search.leases.LeaseStorage.beat", beat)
     heart = Heart(claims, study._study_id)
-    heart.trial_id = trial._trial_id
     away.set()
     heart.start()
     time.sleep(0.5)

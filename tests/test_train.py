@@ -198,6 +198,15 @@ def test_learning_rate_warms_up_linearly_and_anneals_to_zero() -> None:
     assert learning_rate(0, 100, dataclasses.replace(config, warmup=0.0)) == 0.8
 
 
+def test_learning_rate_falls_in_steps() -> None:
+    config = dataclasses.replace(CONFIG, lr=0.1, warmup=0.02, schedule="step")
+    rates = [learning_rate(step, 100, config) for step in range(100)]
+    assert rates[:2] == [0.05, 0.1]
+    assert rates[2:50] == [0.1] * 48
+    assert rates[50:75] == pytest.approx([0.01] * 25)
+    assert rates[75:] == pytest.approx([0.001] * 25)
+
+
 def test_norms_biases_and_scalars_do_not_decay() -> None:
     network = build(small(norm="batch", zero_branch=True), 0)
     for optimizer in ("sgd", "adamw"):
