@@ -37,15 +37,17 @@ def of_arm(worker: Worker, arm: str = "plain") -> list[FrozenTrial]:
 def test_all_seeds_of_a_recipe_are_one_network(tmp_path: Path, tiny: StudySpec, pays: Any) -> None:
     pays(SEEDS)
     together, alone = worker_at(tmp_path / "a", tiny), worker_at(tmp_path / "b", tiny)
-    together.run()
+    for _ in range(ARMS):
+        together.run()
+    assert together.claims.unfinished(together.study._study_id) == 0
     pays(1)
     for _ in range(SEEDS * ARMS):
         alone.run()
     trained = of_arm(together)
     assert [t.state for t in trained] == [TrialState.COMPLETE] * SEEDS
     assert [t.user_attrs["members"] for t in trained] == [SEEDS] * SEEDS
-    assert together.study.user_attrs["test_reads"] == SEEDS
-    assert list(together.study.user_attrs[AGREED].values()) == [SEEDS]
+    assert together.study.user_attrs["test_reads"] == SEEDS * ARMS
+    assert list(together.study.user_attrs[AGREED].values()) == [SEEDS] * ARMS
     assert not together.claims.running
     for one, other in zip(trained, of_arm(alone), strict=True):
         assert "members" not in other.user_attrs
@@ -56,11 +58,6 @@ def test_all_seeds_of_a_recipe_are_one_network(tmp_path: Path, tiny: StudySpec, 
         assert one.user_attrs["test_accuracy"] == pytest.approx(
             other.user_attrs["test_accuracy"], abs=8 / 359
         )
-    waiting = [t for t in together.study.get_trials() if t.state == TrialState.WAITING]
-    assert len(waiting) == SEEDS * (ARMS - 1)
-    together.run()
-    together.run()
-    assert together.claims.unfinished(together.study._study_id) == 0
 
 
 def test_the_seeds_are_shared_out_in_fixed_parts(tmp_path: Path, tiny: StudySpec, pays: Any) -> None:
@@ -119,6 +116,7 @@ def test_one_that_stands_elsewhere_is_trained_alone(tmp_path: Path, tiny: StudyS
     worker.study.set_user_attr(AGREED, {})
     worker.run()
     assert [t.user_attrs.get("members") for t in of_arm(worker)] == [None, *[SEEDS - 1] * (SEEDS - 1)]
+    assert [t.user_attrs.get("error") for t in of_arm(worker)] == [None] * SEEDS
     assert {t.state for t in of_arm(worker)} == {TrialState.COMPLETE}
 
 

@@ -182,6 +182,7 @@ class Worker:
         opened(url, spec)
         self.study, self.claims = join_study(url, NAME, "here", 12)
         self.study.sampler = optuna.samplers.RandomSampler(seed=0)
+        self.study.pruner = optuna.pruners.NopPruner()
         whole, device = read(spec.data), torch.device("cpu")
         parts = whole.split(spec.data)
         data = to_device(parts.train, parts.val, parts.classes, device)
