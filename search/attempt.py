@@ -45,12 +45,10 @@ class Attempt:
     kept: Checkpoints
     reporter: Reporter
 
-    def resume(self) -> State | None:
-        """Where an earlier attempt stood, whose epochs are reported again."""
-        state = self.kept.newest()
+    def replay(self, state: State | None) -> None:
+        """Reports again what an earlier attempt had reported, which stood at `state`."""
         if state is not None:
             self.reporter.replay([result["val_accuracy"] for result in state["history"]])
-        return state
 
     def report(self, result: EpochResult) -> bool:
         """Whether the trial is to be stopped."""

@@ -234,9 +234,11 @@ class ClaimStorage(LeaseStorage):
         """Adds one to a number among the study's user attributes."""
         self._change(study_id, key, lambda number: (number or 0) + 1)
 
-    def agree(self, study_id: int, key: str, name: str, value: Any) -> Any:
-        """What a dictionary among the study's user attributes has under `name`: the first value wins."""
-        return self._change(study_id, key, lambda agreed: {name: value} | (agreed or {}))[name]
+    def agree(self, study_id: int, key: str, name: str, value: Any, anew: bool = False) -> Any:
+        """What a dictionary among the study's user attributes has under `name`: the first value wins, or
+        this one."""
+        new = {name: value}
+        return self._change(study_id, key, lambda old: (old or {}) | new if anew else new | (old or {}))[name]
 
     def _change(self, study_id: int, key: str, change: Callable[[Any], Any]) -> Any:
         with self._transaction() as session:

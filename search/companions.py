@@ -51,12 +51,14 @@ class Companions:
 
     def agreed(self, trial: optuna.Trial, setup: Setup) -> int:
         """How many are trained as one: measured by whoever comes first to this kind of network."""
-        batch, optimizer = setup.config.batch_size, setup.config.optimizer
-        kind = f"{setup.architecture.fingerprint()} {batch} {optimizer}"
         stored: dict[str, int] = trial.study.user_attrs.get(AGREED, {})
-        if kind in stored:
+        if (kind := _kind(setup)) in stored:
             return stored[kind]
         return int(self.claims.agree(trial.study._study_id, AGREED, kind, self.measured(setup)))
+
+    def part(self, trial: optuna.Trial, setup: Setup) -> None:
+        """From now on, runs of this kind are trained alone."""
+        self.claims.agree(trial.study._study_id, AGREED, _kind(setup), 1, anew=True)
 
     def measured(self, setup: Setup) -> int:
         data, config = setup.data, setup.config
@@ -70,3 +72,7 @@ class Companions:
             if is_out_of_memory(error):
                 return 1
             raise
+
+
+def _kind(setup: Setup) -> str:
+    return f"{setup.architecture.fingerprint()} {setup.config.batch_size} {setup.config.optimizer}"

@@ -99,19 +99,19 @@ class Confirmation(Objective):
             return "infeasible"
         others = self.companions.of(trial, setup)
         runs = [(trial, setup), *((other, begun) for other in others if (begun := self.begin(other)))]
-        left: list[tuple[optuna.Trial, Setup]] | None = runs
-        if len(runs) > 1:
-            try:
-                left = self.train_together(runs, interrupted)
-            except (SearchError, ClaimLost, optuna.exceptions.StorageInternalError):
-                raise
-            except Exception as error:  # of memory, or of one of them: alone, each shows its own
-                to_stderr(f"runs are trained one by one, for together they failed: {error}")
-        outcomes = ["interrupted"] if left is None else ["complete"]
-        for run in left or []:
-            outcomes.append(self.train(*run, interrupted))
-            if outcomes[-1] == "interrupted":
-                break
+        if len(runs) < 2:
+            return self.train(trial, setup, interrupted)
+        try:
+            left = self.train_together(runs, interrupted)
+        except (SearchError, ClaimLost, optuna.exceptions.StorageInternalError):
+            raise
+        except Exception as error:  # of memory, or of one of them: alone, each shows its own
+            to_stderr(f"runs are queued again, each for itself: together they failed: {error}")
+            self.companions.part(trial, setup)
+            return "interrupted"
+        outcomes = ["interrupted" if left is None else "complete"]
+        while left and outcomes[-1] != "interrupted":
+            outcomes.append(self.train(*left.pop(), interrupted))
         return outcomes[-1]
 
     def train_together(
@@ -121,13 +121,15 @@ class Confirmation(Objective):
         None when interrupted."""
         attempts = [self.attempt(*run) for run in runs]
         try:
-            states = [attempt.resume() for attempt in attempts]
+            states = [attempt.kept.newest() for attempt in attempts]
             steps = [state["step"] if state else 0 for state in states]
             alike = [i for i, step in enumerate(steps) if step == Counter(steps).most_common(1)[0][0]]
             if len(alike) < 2:
                 return list(runs)
             networks = [self.build(*runs[i]) for i in alike]
             setups, together = [runs[i][1] for i in alike], [attempts[i] for i in alike]
+            for i in alike:
+                attempts[i].replay(states[i])
             results = train_together(
                 setups[0].architecture,
                 networks,

@@ -112,7 +112,8 @@ class Objective:
         keep = attempt.kept.keep
         try:
             network = self.build(trial, setup)
-            resume = attempt.resume()
+            resume = attempt.kept.newest()
+            attempt.replay(resume)
             result = train(network, setup.data, setup.config, attempt.report, interrupted, keep, resume)
             ending = self.ending(attempt, network, result, interrupted)
         except (SearchError, ClaimLost, optuna.exceptions.StorageInternalError):

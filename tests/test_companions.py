@@ -80,10 +80,12 @@ def test_what_fails_together_is_trained_alone(
 
     monkeypatch.setattr("search.confirmation.train_together", fails)
     worker = worker_at(tmp_path, tiny)
-    worker.run()
-    assert [t.user_attrs["outcome"] for t in of_arm(worker)] == ["complete"] * SEEDS
-    assert not any("members" in t.user_attrs for t in of_arm(worker))
-    assert "runs are trained one by one, for together they failed: CUDA out of" in capsys.readouterr().err
+    assert worker.run().state == TrialState.WAITING
+    assert "each for itself: together they failed: CUDA out of memory" in capsys.readouterr().err
+    assert not worker.claims.running
+    assert worker.run().state == TrialState.COMPLETE
+    outcomes = [(t.user_attrs.get("outcome"), t.user_attrs.get("members")) for t in of_arm(worker)]
+    assert outcomes == [("complete", None), *[(None, None)] * (SEEDS - 1)]
 
 
 @pytest.mark.parametrize("stop", [1, 7])
@@ -116,7 +118,7 @@ def test_one_that_stands_elsewhere_is_trained_alone(tmp_path: Path, tiny: StudyS
     worker.study.set_user_attr(AGREED, {})
     worker.run()
     assert [t.user_attrs.get("members") for t in of_arm(worker)] == [None, *[SEEDS - 1] * (SEEDS - 1)]
-    assert [t.user_attrs.get("error") for t in of_arm(worker)] == [None] * SEEDS
+    assert not [t.user_attrs["error"][-700:] for t in of_arm(worker) if "error" in t.user_attrs]
     assert {t.state for t in of_arm(worker)} == {TrialState.COMPLETE}
 
 
