@@ -26,6 +26,7 @@ from search.errors import DeviceError, SearchError
 from search.leases import ClaimLost
 from search.optimization import TrainConfig
 from search.reporter import Reporter
+from search.room import admission
 from search.space import configuration_fingerprint, make_architecture, make_config, suggest
 from search.spec import StudySpec
 from search.train import EpochResult, TrainResult, train
@@ -80,7 +81,11 @@ class Objective:
                 trial._trial_id, TrialState.PRUNED, None, {"outcome": "infeasible", "epochs": 0}
             )
             return "infeasible"
-        return self._train(trial, setup, interrupted)
+        images, device = len(setup.data.train_NHWC), setup.data.device
+        refused = admission(setup.architecture, setup.config, images, device, interrupted)
+        if refused == "oom":
+            self.claims.finish(trial._trial_id, TrialState.PRUNED, None, {"outcome": "oom"})
+        return refused or self._train(trial, setup, interrupted)
 
     def set_up(self, trial: optuna.Trial) -> Setup:
         frozen = trial._cached_frozen_trial
