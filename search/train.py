@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from models.network import Network
+from search.compilation import Compiler
 from search.data import Feed, TrainingData, refill, validation_batches
 from search.diagnostics import Measures, Probe
 from search.graph import Stepper, fixed_shapes, recorder_for
@@ -74,7 +75,7 @@ def train(
             run.restore(resume)
         outcome = "complete"
         while len(run.history) < config.epochs:
-            with fixed_shapes(data.device):
+            with fixed_shapes(data.device), run.compiler.epoch(run.feed, run.steps - run.step):
                 outcome = run.train_epoch(interrupted)
             if outcome == "interrupted":
                 keep(run.state, True)
@@ -105,6 +106,7 @@ class _Run:
         self.autocast = autocast_of(config, device)
         self.feed = Feed(data, config.batch_size, config.seed, config.crop, config.flip)
         self.stepper = Stepper(recorder_for(device))
+        self.compiler = Compiler(network, self.autocast, self.stepper, device)
         self.steps = config.epochs * self.feed.steps
         self.step = self.images = self.done = 0
         """So far; `done` are the steps of the epoch."""
@@ -128,6 +130,7 @@ class _Run:
     def close(self) -> None:
         """Frees what the network would carry on."""
         self.stepper.free()
+        self.compiler.close()
         self.optimizer.zero_grad()
 
     def state(self) -> State:
@@ -216,7 +219,7 @@ class _Run:
         config, feed = self.config, self.feed
         images_BCHW, labels_B = feed.batch()
         with self.autocast:
-            logits_BK = self.network(images_BCHW)
+            logits_BK = self.compiler.forward(images_BCHW)
             loss = F.cross_entropy(logits_BK, labels_B, label_smoothing=config.label_smoothing)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -229,8 +232,7 @@ class _Run:
 
     def diverged(self, losses: list[float]) -> bool:
         """Whether one of these last losses is not finite, or far above the start when warm-up is over."""
-        warmup = round(self.config.warmup * self.steps)
-        limit = DIVERGED_LOSS * self.loss_at_start
+        warmup, limit = round(self.config.warmup * self.steps), DIVERGED_LOSS * self.loss_at_start
         return any(
             not math.isfinite(loss) or (step >= warmup and loss > limit)
             for step, loss in enumerate(losses, start=self.step - len(losses))
@@ -244,8 +246,7 @@ def evaluate(
     """Mean cross-entropy and accuracy (0 to 1) on the validation part, in evaluation mode; the probe
     watches the first batch."""
     network.eval()
-    loss = torch.zeros((), device=data.device)
-    right = torch.zeros((), dtype=torch.int64, device=data.device)
+    loss, right = torch.zeros((), device=data.device), torch.zeros((), dtype=torch.int64, device=data.device)
     for i, (images_BCHW, labels_B) in enumerate(validation_batches(data)):
         with autocast, probe.watching() if probe and i == 0 else nullcontext():
             logits_BK = network(images_BCHW)
@@ -256,5 +257,4 @@ def evaluate(
 
 
 def _result(values: State) -> EpochResult:
-    measures = Measures(**values["measures"]) if values["measures"] else None
-    return EpochResult(**{**values, "measures": measures})
+    return EpochResult(**(values | {"measures": values["measures"] and Measures(**values["measures"])}))

@@ -1,4 +1,4 @@
-"""The daemon that lets workers share a GPU: its program is a stand-in, all processes are real, trials train on
+"""The daemon that lets workers share a GPU: its program is a stand-in, all processes are real. Trials train on
 the CPU."""
 
 from __future__ import annotations
