@@ -1,10 +1,11 @@
-"""The daemon that lets workers share a GPU: its program is a stand-in, all processes are real. Trials train on
-the CPU."""
+"""The daemon that lets workers share a GPU: its program is a stand-in, all processes are real, trials train
+on a CPU."""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from conftest import TINY
 from optuna.trial import FrozenTrial, TrialState
 
 import search.mps
+from search.gpus import visible_gpus
 from search.mps import PROGRAM, sharing
 from search.workers import Slot
 
@@ -273,3 +275,26 @@ def test_a_user_s_own_daemon_serves_the_workers(fake: Fake) -> None:
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
     assert fake.log() == []
+
+
+TWO_AT_WORK = """
+import subprocess, sys, torch
+torch.ones(1, device="cuda").sum().item()
+said = subprocess.run(["nvidia-cuda-mps-control"], input="get_server_list", text=True, capture_output=True)
+print(said.stdout.strip())
+"""
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not visible_gpus() or shutil.which(PROGRAM) is None, reason="needs a GPU and its MPS")
+def test_a_real_daemon_serves_two_processes() -> None:
+    said: list[str] = []
+    with sharing([Slot("cuda", tuple(visible_gpus()[:1]), 2)] * 2, said.append) as shared:
+        assert shared.env, said
+        env = os.environ | shared.env | {"CUDA_VISIBLE_DEVICES": visible_gpus()[0]}
+        words = [sys.executable, "-c", TWO_AT_WORK]
+        both = [subprocess.Popen(words, env=env, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+        servers = {process.communicate()[0] for process in both}
+    assert len(servers) == 1
+    assert servers != {""}
+    assert not Path(shared.env["CUDA_MPS_PIPE_DIRECTORY"]).exists()

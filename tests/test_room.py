@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,15 +12,22 @@ import pytest
 import torch
 
 import search.room
+import search.worker
 from models.architecture import Architecture, Stage
 from models.network import build
+from search.crew import Crew
 from search.data import to_device
 from search.datasets import DataConfig, load
 from search.errors import DeviceError
+from search.loop import Stop
 from search.memory import CONTEXT, MIB, estimate
+from search.mps import Sharing
 from search.optimization import TrainConfig
 from search.room import Room, admission, admit, fraction, take_share
+from search.spec import StudySpec
 from search.train import train
+from search.worker import Job, work
+from search.workers import Slot
 
 GIB = 1024 * MIB
 WIDE = Architecture(
@@ -71,6 +79,35 @@ def test_memory_that_others_hold_is_waited_for(
     )
     looks = iter([False, False, True])
     assert admit(GIB, lambda: Room(4 * GIB, 0), lambda: next(looks)) == "interrupted"
+
+
+def test_a_worker_is_told_with_how_many_it_shares(
+    tmp_path: Path, tiny: StudySpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the plan to the process: the command's words to it are kept instead of followed."""
+    listener = tmp_path / "python"
+    listener.write_text(f"#!/bin/sh\nexec cat > {tmp_path}/job\n")
+    listener.chmod(0o755)
+    monkeypatch.setattr("search.crew.sys.executable", str(listener))
+    monkeypatch.setenv("ARCHSEARCH_GPU_LOCKS", str(tmp_path / "locks"))
+    job = Job(tiny, "sqlite://", "s", 1, "cuda", "x")
+    crew = Crew(job, [Slot("cuda", ("GPU-a",), 3)], Sharing(), lambda _: None)
+    crew._start_waiting()
+    process = crew.members[0]
+    process.communicate()
+    told = pickle.loads((tmp_path / "job").read_bytes())
+    assert (told.per_gpu, told.device) == (3, "cuda")
+
+
+def test_a_worker_takes_its_share_before_anything_else(
+    tiny: StudySpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(device: torch.device, per_gpu: int) -> None:
+        raise DeviceError(f"{device} for {per_gpu}")
+
+    monkeypatch.setattr(search.worker, "take_share", no_room)
+    with pytest.raises(DeviceError, match="cpu for 3"):
+        work(Job(tiny, "no database is asked", "s", 1, "cpu", "x", per_gpu=3), Stop())
 
 
 on_a_gpu = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")]
