@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,6 +103,7 @@ def run(options: argparse.Namespace) -> int:
     from search.datasets import load
     from search.heart import heartbeat_settings
     from search.launch import launch, terminal
+    from search.places import needed
     from search.plan import Plan
     from search.recipes import make_plan
     from search.worker import Job
@@ -111,7 +113,8 @@ def run(options: argparse.Namespace) -> int:
     parts = load(spec.data)
     fingerprint = parts.fingerprint()
     check_same(name, stored, spec, fingerprint)
-    slots = plan_workers(options.workers, options.device, options.per_gpu)
+    need = partial(needed, spec, parts, confirms=True)
+    slots = plan_workers(options.workers, options.device, options.per_gpu, need)
     console, confirmation = terminal(), options.as_name or confirmation_name(name)
     known = plan_of(storage, confirmation)
     if known is None:

@@ -18,6 +18,7 @@ from typing import IO
 from search.errors import DatabaseError, DeviceError
 from search.gpus import Claim, try_claim
 from search.loop import Stop
+from search.mps import Sharing
 from search.worker import Job
 from search.workers import POLL_SECONDS, Slot, exit_now, stop_on_signals
 
@@ -30,8 +31,8 @@ OWN_TROUBLE = (DeviceError.exit_code, DatabaseError.exit_code)
 class Crew:
     """Worker processes. They live in sessions of their own: Ctrl-C reaches them through this process."""
 
-    def __init__(self, job: Job, slots: list[Slot], say: Callable[[str], None]) -> None:
-        self.job, self.slots, self.say = job, slots, say
+    def __init__(self, job: Job, slots: list[Slot], shared: Sharing, say: Callable[[str], None]) -> None:
+        self.job, self.slots, self.shared, self.say = job, slots, shared, say
         self.lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.listeners: list[threading.Thread] = []
         self.members: dict[int, subprocess.Popen[bytes]] = {}
@@ -55,8 +56,10 @@ class Crew:
                 claim.close()  # the worker has it now
 
     def _start(self, slot: Slot, index: int, claim: Claim | None) -> subprocess.Popen[bytes]:
-        env = os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
+        env = os.environ | self.shared.env | {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
+        held = self.shared.descriptors
         if claim is not None:
+            held += (claim.descriptor,)
             env["CUDA_VISIBLE_DEVICES"] = claim.gpu
         if slot.device == "cpu":
             env |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -67,7 +70,7 @@ class Crew:
             stderr=subprocess.STDOUT,
             env=env,
             start_new_session=True,
-            pass_fds=() if claim is None else (claim.descriptor,),
+            pass_fds=held,
         )
         assert process.stdin is not None
         assert process.stdout is not None
@@ -75,7 +78,7 @@ class Crew:
         listener.start()
         self.listeners.append(listener)
         try:
-            pickle.dump(replace(self.job, device=slot.device), process.stdin)
+            pickle.dump(replace(self.job, device=slot.device, per_gpu=slot.per_gpu), process.stdin)
             process.stdin.flush()
         except BrokenPipeError:
             pass  # it died at once; poll() sees its exit code

@@ -75,7 +75,7 @@ def try_claim(gpus: Sequence[str], per_gpu: int = 1) -> Claim | None:
     cannot be made."""
     for place in range(per_gpu):
         for gpu in gpus:
-            descriptor = _open(lock_folder() / f"{re.sub(r'[^A-Za-z0-9-]', '_', gpu)}.{place}.lock")
+            descriptor = _open(lock_folder() / f"{_file_name(gpu)}.{place}.lock")
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -83,6 +83,23 @@ def try_claim(gpus: Sequence[str], per_gpu: int = 1) -> Claim | None:
                 continue
             return Claim(gpu, descriptor)
     return None
+
+
+def is_held(gpu: str) -> bool:
+    """Whether any place on it is taken."""
+    for path in lock_folder().glob(f"{_file_name(gpu)}.*.lock"):
+        descriptor = _open(path)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+    return False
+
+
+def _file_name(gpu: str) -> str:
+    return re.sub(r"[^A-Za-z0-9-]", "_", gpu)
 
 
 def _open(path: Path) -> int:

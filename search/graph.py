@@ -70,6 +70,11 @@ class Stepper:
             _tell(f"steps are not captured, training goes on without: {_first_line(error)}")
             self.free()
 
+    def renew(self, recorder: Recorder | None) -> None:
+        """For another step from now on."""
+        self.free()
+        self.recorder, self.warm_ups = recorder, 0
+
     def free(self) -> None:
         """What was recorded, and its memory."""
         if self.recorder:

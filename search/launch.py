@@ -20,6 +20,7 @@ from search.crew import Crew
 from search.database import shown_url
 from search.errors import SearchError, StudyFailed
 from search.loop import END_SECONDS, Stop, check_failures, end_in_time
+from search.mps import sharing
 from search.progress import Progress
 from search.publish import Publisher
 from search.storage import claims_of
@@ -66,12 +67,14 @@ def launch(job: Job, study: Study, slots: Sequence[workers.Slot], console: Conso
         return ended >= job.trials and not claims.unfinished(study._study_id)
 
     progress = Progress(study, job.trials, console, quiet)
+    slots = slots[:left]
     with progress, Publisher(study, progress.say, stop.is_set):
-        if len(slots[:left]) == 1 and not slots[0].gpus:
+        if len(slots) == 1 and not slots[0].gpus:
             code = workers.work_here(job, stop, progress.update)
         else:
-            crew = Crew(job, list(slots[:left]), progress.say)
-            code = crew.run(stop, progress.update, reap, is_done)
+            with sharing(slots, progress.say) as shared:
+                crew = Crew(job, list(slots), shared, progress.say)
+                code = crew.run(stop, progress.update, reap, is_done)
     if code == StudyFailed.exit_code:
         check_failures(study, before)
     if not code and stop.signal is None and not is_done():

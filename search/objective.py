@@ -27,6 +27,7 @@ from search.errors import DeviceError, SearchError
 from search.evaluation import TrainResult
 from search.leases import ClaimLost
 from search.reporter import Reporter
+from search.room import admission
 from search.space import configuration_fingerprint, make_architecture, make_config, suggest
 from search.spec import StudySpec
 from search.train import train
@@ -108,6 +109,11 @@ class Objective:
         return Attempt(trial, setup, kept, Reporter(trial))
 
     def train(self, trial: optuna.Trial, setup: Setup, interrupted: Callable[[], bool]) -> str:
+        images, device = len(setup.data.train_NHWC), setup.data.device
+        if refused := admission(setup.architecture, setup.config, images, device, interrupted):
+            if refused == "oom":
+                self.claims.finish(trial._trial_id, TrialState.PRUNED, None, {"outcome": "oom"})
+            return refused
         attempt = self.attempt(trial, setup)
         keep = attempt.kept.keep
         try:
@@ -125,7 +131,7 @@ class Objective:
         finally:
             attempt.close()
             network = None  # type: ignore[assignment]
-            free(setup.data.device)
+            free(device)
         return self.finish(attempt, ending) if ending else "interrupted"
 
     def ending(

@@ -43,7 +43,13 @@ def add_worker_options(parser: argparse.ArgumentParser) -> None:
         "--workers", type=workers, default="auto", metavar="N", help="auto: one per CPU core or GPU"
     )
     add_device_option(parser)
-    parser.add_argument("--per-gpu", type=_per_gpu, default=1, metavar="N", help="workers on one GPU (1)")
+    parser.add_argument(
+        "--per-gpu",
+        type=_per_gpu,
+        default=1,
+        metavar="N",
+        help="workers on one GPU (1); auto: as many as its memory has room for",
+    )
     parser.add_argument("--quiet", action="store_true", help="print the summary only")
 
 
@@ -67,8 +73,8 @@ def seed(text: str) -> int:
     return whole(text, 0, 2**31 - 1)
 
 
-def _per_gpu(text: str) -> int:
-    return whole(text, 1, 64)
+def _per_gpu(text: str) -> int | str:
+    return text if text == "auto" else whole(text, 1, 64)
 
 
 def workers(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from search.options import (
@@ -65,6 +66,7 @@ def run(options: argparse.Namespace) -> int:
     from search.datasets import load
     from search.heart import heartbeat_settings
     from search.launch import launch, terminal
+    from search.places import needed
     from search.space import check_fit
     from search.storage import open_study
     from search.worker import Job
@@ -74,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
     heartbeat_settings()
     parts = load(spec.data)
     check_fit(spec, parts.image_shape, parts.classes, len(parts.train.labels_N))
-    slots = plan(options.workers, options.device, options.per_gpu)
+    slots = plan(options.workers, options.device, options.per_gpu, partial(needed, spec, parts))
     study = open_study(url, name, spec, parts.fingerprint(), options.trials)
     job = Job(spec, url, name, options.trials, slots[0].device, parts.fingerprint())
     del parts

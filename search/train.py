@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from models.network import Network
+from search.compilation import Compiler
 from search.data import Feed, TrainingData, refill
 from search.diagnostics import Measures, Probe, watching
 from search.evaluation import EpochResult, State, TrainResult, evaluate
@@ -49,7 +50,7 @@ def train(
             run.restore(resume)
         outcome = "complete"
         while outcome == "complete" and len(run.history) < config.epochs:
-            with fixed_shapes(data.device):
+            with fixed_shapes(data.device), run.compiler.epoch(run.feed, run.steps - run.step):
                 outcome = run.train_epoch(interrupted)
             if outcome == "interrupted":
                 keep(run.state, True)
@@ -69,6 +70,7 @@ class Run:
         self.autocast = autocast_of(config, device)
         self.feed = Feed(data, config.batch_size, config.seed, config.crop, config.flip)
         self.stepper = Stepper(recorder_for(device))
+        self.compiler = Compiler(network, self.autocast, self.stepper, device)
         self.steps = config.epochs * self.feed.steps
         self.step = self.images = self.done = 0
         """So far; `done` are the steps of the epoch."""
@@ -97,6 +99,7 @@ class Run:
     def close(self) -> None:
         """Frees what the network would carry on."""
         self.stepper.free()
+        self.compiler.close()
         self.optimizer.zero_grad()
 
     def state(self) -> State:
@@ -195,7 +198,7 @@ class Run:
         config, feed = self.config, self.feed
         images_BCHW, labels_B = feed.batch()
         with self.autocast:
-            logits_BK = self.network(images_BCHW)
+            logits_BK = self.compiler.forward(images_BCHW)
             loss = F.cross_entropy(logits_BK, labels_B, label_smoothing=config.label_smoothing)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -208,8 +211,7 @@ class Run:
 
     def diverged(self, losses: list[float]) -> bool:
         """Whether one of these last losses is not finite, or far above the start when warm-up is over."""
-        warmup = round(self.config.warmup * self.steps)
-        limit = DIVERGED_LOSS * self.loss_at_start
+        warmup, limit = round(self.config.warmup * self.steps), DIVERGED_LOSS * self.loss_at_start
         return any(
             not math.isfinite(loss) or (step >= warmup and loss > limit)
             for step, loss in enumerate(losses, start=self.step - len(losses))

@@ -31,6 +31,7 @@ from search.heart import Heart, Watchdog
 from search.leases import worker_name
 from search.loop import END_SECONDS, Stop, end_in_time, run_trials
 from search.objective import Objective
+from search.room import take_share
 from search.space import suggested_names
 from search.spec import StudySpec
 from search.storage import join_study
@@ -49,6 +50,8 @@ class Job:
     """The study is a confirmation, all of whose trials are queued."""
     together: int = 1
     """Runs of a confirmation that may be trained as one network."""
+    per_gpu: int = 1
+    """Workers that share its GPU's memory."""
 
 
 def work(job: Job, stop: Stop) -> None:
@@ -60,6 +63,7 @@ def work(job: Job, stop: Stop) -> None:
         raise DeviceError("CUDA was asked for, but torch sees no GPU; use --device cpu")
     if job.device == "cpu":
         torch.set_num_threads(1)  # more threads change the order of sums, and are slower than processes
+    take_share(torch.device(job.device), job.per_gpu)
     study, claims = join_study(job.url, job.study, worker_name(), job.trials, stop.is_set)
     objective = _prepare(job, study, claims)
     heart, watchdog = Heart(claims, study._study_id), Watchdog()

@@ -15,6 +15,7 @@ from types import FrameType
 from search.errors import DeviceError
 from search.gpus import visible_gpus
 from search.loop import Stop
+from search.places import how_many
 from search.worker import Job, work
 
 POLL_SECONDS = 0.5
@@ -29,13 +30,18 @@ class Slot:
     per_gpu: int = 1
 
 
-def plan(workers: str, device: str, per_gpu: int = 1) -> list[Slot]:
-    """auto: as many workers as the GPUs have places, or one per CPU core. Raises DeviceError when CUDA is
-    asked for and absent."""
+def plan(
+    workers: str, device: str, per_gpu: int | str = 1, need: Callable[[], int] = lambda: 0
+) -> list[Slot]:
+    """auto: as many workers as the GPUs have places, or one per CPU core; as many places as there is memory
+    for, a worker having `need` of so many bytes. Raises DeviceError when CUDA is asked for and absent."""
     gpus = _gpus() if device in ("auto", "cuda") else ()
     if device == "cuda" and not gpus:
         raise DeviceError("CUDA was asked for, but torch sees no GPU; use --device cpu")
-    places = len(gpus) * per_gpu if gpus else _cores()
+    cores = _cores()
+    if isinstance(per_gpu, str):
+        per_gpu = how_many(gpus, need(), cores) if gpus else 1
+    places = len(gpus) * per_gpu if gpus else cores
     slot = Slot("cuda", gpus, per_gpu) if gpus else Slot("cpu")
     return [slot] * (places if workers == "auto" else int(workers))
 

@@ -77,6 +77,8 @@ def test_models_know_no_study(path: Path) -> None:
         ("report", {"torch"}),
         ("progress", {"torch"}),
         ("run", {"torch"}),
+        ("memory", {"torch", "optuna"}),
+        ("places", {"torch", "optuna"}),
         ("statistics", {"torch", "optuna"}),
         ("dashboard", {"torch"}),
         ("guard", {"torch", "optuna"}),

@@ -183,3 +183,17 @@ def test_a_queued_trial_may_bring_its_seed_but_not_one_already_used(tmp_path: Pa
     assert first.user_attrs["seed"] == 5
     assert second.user_attrs["seed"] != 5
     assert second.user_attrs["replicate_of"] == 0
+
+
+def test_a_trial_beyond_the_gpu_is_pruned_before_anything_is_built(
+    tmp_path: Path, tiny: StudySpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search.objective, "build", lambda *_: pytest.fail("built"))
+    monkeypatch.setattr(search.objective, "admission", lambda *_: "oom")
+    bench = Bench(tmp_path, tiny)
+    trial = bench.run()
+    assert (trial.state, trial.user_attrs["outcome"], bench.outcome) == (TrialState.PRUNED, "oom", "oom")
+    assert trial.user_attrs["params"] > 0
+    monkeypatch.setattr(search.objective, "admission", lambda *_: "interrupted")
+    trial = bench.run()
+    assert (trial.state, bench.outcome) == (TrialState.RUNNING, "interrupted"), "its worker gives it back"
