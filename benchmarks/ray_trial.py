@@ -1,5 +1,5 @@
-"""A trial of Ray Tune's, as somebody writes it who keeps the images as tensors: no DataLoader, one thread. Ray's
-processes import it by name."""
+"""A trial of Ray Tune's, as somebody writes it who keeps the images as tensors: no DataLoader, one thread.
+Ray's processes import it by name."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ DEADLINE = 300.0
 """Seconds after which a search that trains nothing is taken for broken."""
 
 
-def measure(repeats: int = 5) -> Table:
+def measure(repeats: int = 5, workers: int = 2) -> Table:
     table = Table(
         "Start-up, seconds of wall time",
         f"Of a fresh process, digits' default study, an empty SQLite database, n = {repeats} in turns; "
@@ -42,7 +42,7 @@ def measure(repeats: int = 5) -> Table:
         source = Search(folder, name="source")
         source.run(trials=1, workers=1)  # what the usual way will train; and the disk cache is filled
         for turn in range(repeats):
-            commands.append(_first_epoch(Search(folder, name=f"command{turn}")))
+            commands.append(_first_epoch(Search(folder, name=f"command{turn}"), workers))
             worker = Search(folder, name=f"worker{turn}")
             open_study(worker.url, worker.name, spec, load(spec.data).fingerprint(), trials=4)
             ours.append(_first_step("ours", worker))
@@ -50,7 +50,7 @@ def measure(repeats: int = 5) -> Table:
     for what, found in (("a worker of ours", ours), ("the usual way", usual)):
         imported, stepped = zip(*found, strict=True)
         table.add(what, spread(imported, 2), spread(stepped, 2), "")
-    table.add("`python -m search.run --workers 2`", "", "", spread(commands, 2))
+    table.add(f"`python -m search.run --workers {workers}`", "", "", spread(commands, 2))
     table.notes.append("The usual way imports torch, torchvision and optuna.")
     table.goals.append(
         Goal("from `python -m search.run` to the first finished epoch", spread(commands, 1, " s"), None)
@@ -63,11 +63,11 @@ def _first_step(way: str, search: Search) -> list[float]:
     return [float(word) for word in ran.output.split()]
 
 
-def _first_epoch(search: Search) -> float:
+def _first_epoch(search: Search, workers: int) -> float:
     """Seconds until the command's database has one; then the command is stopped."""
     began = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", *search.words(trials=4, workers=2)], env=search.env, cwd=ROOT,
+        [sys.executable, "-m", *search.words(trials=4, workers=workers)], env=search.env, cwd=ROOT,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
