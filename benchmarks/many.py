@@ -28,9 +28,9 @@ def measure(workers: int = 64, plans: tuple[tuple[int, float], ...] = PLANS) -> 
     cores = os.cpu_count() or 1
     table = Table(
         f"{workers} workers on one PostgreSQL",
-        f"{workers} processes of the real loop, heart and storage; a trial sleeps, looking up every 10 ms, and "
-        "reports three epochs. From the first trial's start to the last one's end. Least: trials x seconds "
-        f"/ workers, and for the {cores} cores that workers and server share, CPU of all trials / cores.",
+        f"{workers} processes of the real loop, heart and storage; a trial sleeps, awake every 10 ms, and "
+        "reports three epochs. From the first trial's start to the last one's end. Least: trials x seconds / "
+        f"workers; and for the {cores} cores that workers and server share, CPU of all / cores.",
         (
             "trials", "of seconds", "wall, s", "least, s", "ratio", "cores' least, s",
             "worker, ms CPU per trial", "PostgreSQL, ms CPU per trial", "cores busy",
