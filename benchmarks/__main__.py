@@ -1,35 +1,84 @@
-"""`python -m benchmarks [NAME ...]`: measures, prints, and with no name writes RESULTS.md. Minutes."""
+"""`python -m benchmarks`: measures everything and writes RESULTS.md. Take a machine on which nothing else
+runs. `python -m benchmarks NAME ...` measures some of it and only prints."""
 
 from __future__ import annotations
 
+import argparse
 import sys
+import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from benchmarks import bare, machinery, roofline, usual
-from benchmarks.table import surroundings
+from benchmarks import bare, loader, machinery, many, memory, peers, roofline, startup, usual, workers
+from benchmarks.processes import digits
+from benchmarks.table import Table, page
 
-ALL = {
+RESULTS = Path(__file__).with_name("RESULTS.md")
+ALL: dict[str, Callable[..., Table]] = {
     "bare": bare.measure,
-    "machinery": machinery.measure,
     "usual": usual.measure,
+    "peers": peers.measure,
+    "workers": workers.measure,
+    "machinery": machinery.measure,
+    "many": many.measure,
     "roofline": roofline.measure,
+    "loader": loader.measure,
+    "startup": startup.measure,
+    "memory": memory.measure,
 }
+UNMEASURED = ("anything on a GPU",)
+SHORT = digits(("epochs = 15", "epochs = 1"))
+QUICK: dict[str, dict[str, Any]] = {
+    "bare": {"pairs": 1, "epochs": 1, "images": 128},
+    "usual": {"trials": 1, "rounds": 1, "study": SHORT},
+    "peers": {"trials": 3, "rounds": 1, "epochs": 1},
+    "workers": {"trials": 6, "rounds": 1, "epochs": 1},
+    "machinery": {"sizes": (0, 5), "count": 2},
+    "many": {"workers": 3, "plans": ((6, 0.1),)},
+    "roofline": {"repeats": 1, "nets": roofline.NETS[:1]},
+    "loader": {"images": 256, "repeats": 1},
+    "startup": {"repeats": 1, "workers": 1, "study": SHORT},
+    "memory": {"trials": 1, "study": SHORT},
+}
+"""Sizes at which everything runs and no number means anything."""
 
 
-def main() -> int:
-    names = sys.argv[1:] or list(ALL)
-    if unknown := set(names) - set(ALL):
-        print(
-            f"error: no benchmark {', '.join(sorted(unknown))}; there are {', '.join(ALL)}", file=sys.stderr
-        )
-        return 2
-    parts = [f"# Results\n\n`python -m benchmarks`, {surroundings()}\n"]
-    for name in names:
-        parts.append(ALL[name]().markdown())
-        print(parts[-1], flush=True)
-    if not sys.argv[1:]:
-        Path(__file__).with_name("RESULTS.md").write_text("\n".join(parts))
-    return 0
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(ALL)}; none: all")
+    parser.add_argument("--trials", type=int, metavar="N", help="of each search in usual and peers (24)")
+    parser.add_argument("--rounds", type=int, metavar="N", help="of usual, peers and workers (3)")
+    parser.add_argument("--quick", action="store_true", help="small sizes, to see that everything runs")
+    options = parser.parse_args(argv)
+    if unknown := set(options.names) - set(ALL):
+        parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(ALL)}")
+    tables, failed = [], []
+    for name in options.names or ALL:
+        try:
+            tables.append(ALL[name](**sizes(name, options)))
+            print(tables[-1].markdown(), flush=True)
+        except Exception as error:
+            traceback.print_exc()
+            failed.append(f"{name}, which failed: {type(error).__name__}: {str(error)[:200]!r}")
+    everything = page(
+        " ".join(["python -m benchmarks", *(argv or sys.argv[1:])]), tables, [*UNMEASURED, *failed]
+    )
+    if options.names or options.quick:
+        print("\n".join(f"{goal.goal}: {goal.measured}" for table in tables for goal in table.goals))
+    else:
+        RESULTS.write_text(everything)
+    return 1 if failed else 0
+
+
+def sizes(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    """What `measure` of the benchmark is called with."""
+    found = dict(QUICK[name]) if options.quick else {}
+    if options.trials and name in ("usual", "peers"):
+        found["trials"] = options.trials
+    if options.rounds and name in ("usual", "peers", "workers"):
+        found["rounds"] = options.rounds
+    return found
 
 
 if __name__ == "__main__":

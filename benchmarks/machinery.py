@@ -12,7 +12,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState, create_trial
 
-from benchmarks.table import Table
+from benchmarks.table import Goal, Table
 from search.arms import make_pruner, make_sampler
 from search.claims import ClaimStorage
 from search.leases import worker_name
@@ -23,14 +23,15 @@ from search.storage import join_study, open_study
 from search.studyfile import find_study, load_spec
 
 EPOCHS = 15
-COUNT = 30
-"""Trials measured at each size."""
+MOST_MS, JOIN_SECONDS = 60.0, 3.0
+"""CPU per trial at 1,000 stored ones, and of joining 5,000: the goals."""
 
 
-def measure(sizes: tuple[int, ...] = (0, 1000)) -> Table:
+def measure(sizes: tuple[int, ...] = (0, 1000, 5000), count: int = 30) -> Table:
+    """`sizes`: of the study, in finished trials; `count`: trials measured at each."""
     table = Table(
         "Search machinery: CPU time per trial, and of joining",
-        f"Digits' space and design, {EPOCHS} reports a trial, no training; median of {COUNT} trials of "
+        f"Digits' space and design, {EPOCHS} reports a trial, no training; median of {count} trials of "
         "one worker, SQLite. Stock: Optuna's RDBStorage, TPE and MedianPruner, the same parameters.",
         ("stored trials", "ours, ms CPU", "ours, ms wall", "stock, ms CPU", "stock, ms wall",
          "joining: ours, s CPU", "joining: stock, s CPU"),
@@ -39,18 +40,30 @@ def measure(sizes: tuple[int, ...] = (0, 1000)) -> Table:
     spec = load_spec(find_study("digits"))
     for size in sizes:
         with tempfile.TemporaryDirectory() as folder:
-            ours = _ours(f"sqlite:///{folder}/ours.db", spec, size)
-            stock = _stock(f"sqlite:///{folder}/stock.db", spec, size)
+            ours = _ours(f"sqlite:///{folder}/ours.db", spec, size, count)
+            stock = _stock(f"sqlite:///{folder}/stock.db", spec, size, count)
         table.add(
             f"{size:,}",
             *(f"{1000 * x:.0f}" for x in (*ours[:2], *stock[:2])),
             f"{ours[2]:.2f}",
             f"{stock[2]:.2f}",
         )
+        table.goals += _goals(size, ours, stock)
     return table
 
 
-def _timed(act: Callable[[], object], count: int = COUNT) -> tuple[float, float]:
+def _goals(size: int, ours: tuple[float, ...], stock: tuple[float, ...]) -> list[Goal]:
+    if size == 1000:
+        told = f"{1000 * ours[0]:.0f} ms (stock {1000 * stock[0]:.0f} ms)"
+        goal = f"machinery at 1,000 stored trials at most {MOST_MS:g} ms CPU per trial"
+        return [Goal(goal, told, 1000 * ours[0] <= MOST_MS)]
+    if size == 5000:
+        told = f"{ours[2]:.2f} s (stock {stock[2]:.2f} s)"
+        return [Goal(f"joining 5,000 trials at most {JOIN_SECONDS:g} s CPU", told, ours[2] <= JOIN_SECONDS)]
+    return []
+
+
+def _timed(act: Callable[[], object], count: int) -> tuple[float, float]:
     """Median seconds of CPU and of wall time, after one that is not counted."""
     act()
     cpu, wall = [], []
@@ -66,15 +79,15 @@ def _curve(x: float) -> list[float]:
     return [0.9 - 0.6 * x / (epoch + 1) for epoch in range(EPOCHS)]
 
 
-def _ours(url: str, spec: StudySpec, size: int) -> tuple[float, float, float]:
-    study = open_study(url, "s", spec, "data", size + COUNT + 50)
+def _ours(url: str, spec: StudySpec, size: int, count: int) -> tuple[float, float, float]:
+    study = open_study(url, "s", spec, "data", size + count + 50)
     _fill(study, spec, size)
     began = time.process_time()
-    study, claims = join_study(url, "s", worker_name(), size + COUNT + 50)
+    study, claims = join_study(url, "s", worker_name(), size + count + 50)
     study.sampler, study.pruner = make_sampler(spec, suggested_names(spec.space)), make_pruner(spec)
     study.get_trials(deepcopy=False)
     joined = time.process_time() - began
-    return *_timed(lambda: _our_trial(study, claims, spec)), joined
+    return *_timed(lambda: _our_trial(study, claims, spec), count), joined
 
 
 def _our_trial(study: optuna.Study, claims: ClaimStorage, spec: StudySpec) -> None:
@@ -94,7 +107,7 @@ def _our_trial(study: optuna.Study, claims: ClaimStorage, spec: StudySpec) -> No
     claims.finish(trial._trial_id, state, curve[-1], {"outcome": "complete", "epochs": EPOCHS})
 
 
-def _stock(url: str, spec: StudySpec, size: int) -> tuple[float, float, float]:
+def _stock(url: str, spec: StudySpec, size: int, count: int) -> tuple[float, float, float]:
     study = optuna.create_study(storage=url, study_name="s", direction="maximize")
     _fill(study, spec, size)
     began = time.process_time()
@@ -114,7 +127,7 @@ def _stock(url: str, spec: StudySpec, size: int) -> tuple[float, float, float]:
                 return
         study.tell(asked, curve[-1])
 
-    return *_timed(trial), joined
+    return *_timed(trial, count), joined
 
 
 def _fill(study: optuna.Study, spec: StudySpec, size: int) -> None:

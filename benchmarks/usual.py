@@ -1,75 +1,58 @@
-"""The same trials run by us, and as Optuna's own PyTorch example runs them: DataLoader, torchvision's
-transforms on single images, a fresh model per trial, threads by n_jobs."""
+"""A search as it comes, and its trials once more as Optuna's own PyTorch example would train them."""
 
 from __future__ import annotations
 
-import os
-import resource
-import subprocess
-import sys
+import statistics
 import tempfile
-import time
-from pathlib import Path
 
-from benchmarks.table import Table
+from benchmarks.processes import Search, epochs_of, per_hour, run
+from benchmarks.table import Goal, Table, ratios, spread
 
-TRIALS = 24
-STUDY = """
-[data]
-name = "digits"
-[space]
-blocks = {low = 1, high = 9, log = true}
-widths = [[8, 16, 32], [16, 32], [16, 32]]
-norm = ["none", "batch"]
-init = ["default", "he"]
-optimizer = ["sgd", "adamw"]
-lr_sgd = {low = 1e-3, high = 0.3, log = true}
-lr_adamw = {low = 1e-4, high = 1e-2, log = true}
-max_params = 2_000_000
-transition = "pool"
-head = "flatten"
-[train]
-epochs = 5
-[search]
-sampler = "random"
-pruner = "none"
-"""
+FACTOR = 3.0
+"""Times the usual way's trials per hour, that is the goal."""
+THREADS = {0: "torch's default threads", 1: "1 thread"}
 
 
-def measure() -> Table:
+def measure(
+    trials: int = 24, rounds: int = 3, study: str | None = None, threads: tuple[int, ...] = (0, 1)
+) -> Table:
+    """`study`: text of a study file instead of digits' default one; `threads`: of torch in the usual way, the
+    goal's first."""
+    ways = {THREADS[count]: count for count in threads}
     table = Table(
-        f"{TRIALS} trials of the digits' space, 5 epochs each, start-up included",
-        "The same configurations and epochs: drawn by the first line, none pruned. The usual way: one "
-        "process, `study.optimize(n_jobs=2)`, torch's own choice of threads, then with one thread.",
-        ("how", "wall, s", "CPU, s", "trials per hour", "against the usual way"),
+        f"{trials} trials of a default search, and the same ones the usual way",
+        "Digits' default study: TPE, Hyperband, 15 epochs, two workers. The usual way trains the very same "
+        "configurations, each for as many epochs as ours was before it ended or was pruned, in one process, "
+        f"`study.optimize(n_jobs=2)`; it suggests and prunes nothing. Start-up included, n = {rounds} "
+        "searches, each followed by the usual ways; median, least and most.",
+        ("how", "wall, s", "CPU, s", "trials per hour", "ours against it"),
     )
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "same.toml").write_text(STUDY)
-        url = f"sqlite:///{folder}/search.db"
-        env = os.environ | {
-            "ARCHSEARCH_CHECKPOINTS": f"{folder}/checkpoints", "ARCHSEARCH_ARTIFACTS": f"{folder}/artifacts",
-        }  # fmt: skip
-        words = ["search.run", "--study", f"{folder}/same.toml", "--trials", str(TRIALS), "--quiet"]
-        lines = []
-        for workers in (2, 1):
-            here = url.replace("search.db", f"search{workers}.db")
-            run = [*words, "--storage", here, "--workers", str(workers)]
-            lines.append((f"archsearch, {workers} workers", *_timed(run, env)))
-        for threads in ("", "1"):
-            how = ["benchmarks.usual_way", url.replace("search.db", "search2.db"), threads]
-            lines.append((f"usual, {threads or 'default'} threads", *_timed(how, env)))
-    usual = lines[2][1]
-    for name, wall, cpu in lines:
-        table.add(name, f"{wall:.1f}", f"{cpu:.1f}", f"{3600 * TRIALS / wall:,.0f}", f"{usual / wall:.2f}x")
-    table.notes.append(
-        f"Two workers against one: {lines[1][1] / lines[0][1]:.2f}x in wall time, start-up included."
+    walls: dict[str, list[float]] = {"ours": [], **{how: [] for how in ways}}
+    cpus: dict[str, list[float]] = {how: [] for how in walls}
+    epochs = []
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            search = Search(folder, study)
+            ran = {"ours": search.run(trials, workers=2)}
+            epochs.append(epochs_of(search.trials()))
+            for how, count in ways.items():
+                ran[how] = run(["benchmarks.usual_way", search.url, search.name, str(count)], search.env)
+        for how, one in ran.items():
+            walls[how].append(one.wall)
+            cpus[how].append(one.cpu)
+    for how in walls:
+        table.add(
+            "archsearch, 2 workers" if how == "ours" else f"usual, {how}", spread(walls[how], 1),
+            spread(cpus[how], 1), spread([per_hour(trials, wall) for wall in walls[how]], 0),
+            "" if how == "ours" else spread(ratios(walls[how], walls["ours"]), 2, "x"),
+        )  # fmt: skip
+    table.notes.append(f"Epochs trained in each search: {', '.join(map(str, epochs))}.")
+    found = {how: ratios(walls[how], walls["ours"]) for how in ways}
+    table.goals.append(
+        Goal(
+            f"{FACTOR:g} times the usual way in trials per hour, {trials} trials of the default search",
+            "; ".join(f"{spread(values, 2, 'x')} with {how}" for how, values in found.items()),
+            statistics.median(found[THREADS[threads[0]]]) >= FACTOR,
+        )
     )
     return table
-
-
-def _timed(words: list[str], env: dict[str, str]) -> tuple[float, float]:
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run([sys.executable, "-m", *words], check=True, env=env, stdout=subprocess.DEVNULL)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return time.perf_counter() - began, cpu

@@ -1,24 +1,28 @@
-"""`python -m benchmarks.usual_way URL [THREADS]`: the trials of a study trained once more, the usual way."""
+"""`python -m benchmarks.usual_way URL STUDY THREADS`: the trials of a study trained once more, each for as
+many epochs as it was, as Optuna's own PyTorch example does it: DataLoader, torchvision's transforms on single
+images, two threads of one process. THREADS: of torch; 0 leaves it its own choice."""
 
 from __future__ import annotations
 
 import sys
 import tempfile
+from functools import partial
 from typing import Any
 
 import optuna
 import torch
 import torch.nn.functional as F
+from optuna.trial import FrozenTrial
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from models.architecture import Architecture
 from models.network import Network
 from search.datasets import load
+from search.optimization import TrainConfig, learning_rate
+from search.space import make_config, values_of
+from search.spec import StudySpec
 from search.storage import find, watch
-from search.studyfile import find_study, load_spec
-
-EPOCHS, BATCH = 5, 64
 
 
 class Images(Dataset[Any]):
@@ -36,36 +40,22 @@ class Images(Dataset[Any]):
 
 
 def main() -> None:
-    url, threads = sys.argv[1], sys.argv[2]
+    url, name, threads = sys.argv[1], sys.argv[2], int(sys.argv[3])
     if threads:
-        torch.set_num_threads(int(threads))
+        torch.set_num_threads(threads)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    stored = find(watch(url, writes=False), "same").get_trials(deepcopy=False)
-    parts = load(load_spec(find_study("digits")).data)
+    source = find(watch(url, writes=False), name)
+    stored = source.get_trials(deepcopy=False)
+    spec = StudySpec.from_canonical(name, source.user_attrs["spec"])
+    parts = load(spec.data)
     train, val = Images(parts.train, 0.3, 0.38), Images(parts.val, 0.3, 0.38)
 
     def objective(trial: optuna.Trial) -> float:
-        for name, distribution in stored[0].distributions.items():
-            trial._suggest(name, distribution)
         original = stored[trial.number]
-        network = Network(Architecture.from_json(original.user_attrs["architecture"]))
-        kind = original.params["optimizer"]
-        lr = original.params[f"lr_{kind}"]
-        make = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}[kind]
-        optimizer = make(network.parameters(), lr=lr, **({"momentum": 0.9} if kind == "sgd" else {}))
-        loader = DataLoader(train, batch_size=BATCH, shuffle=True, drop_last=True)
-        for epoch in range(EPOCHS):
-            network.train()
-            for images, labels in loader:
-                optimizer.zero_grad()
-                F.cross_entropy(network(images), labels).backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-            network.eval()
-            right = 0
-            with torch.no_grad():
-                for images, labels in DataLoader(val, batch_size=BATCH):
-                    right += int((network(images).argmax(1) == labels).sum())
-            accuracy = right / len(val)
+        for parameter, distribution in original.distributions.items():
+            trial._suggest(parameter, distribution)
+        accuracy = 0.0
+        for epoch, accuracy in enumerate(_epochs(original, spec, train, val)):
             trial.report(accuracy, epoch)
         return accuracy
 
@@ -76,6 +66,47 @@ def main() -> None:
         for trial in stored:
             study.enqueue_trial(trial.params)
         study.optimize(objective, n_trials=len(stored), n_jobs=2)
+
+
+def _epochs(original: FrozenTrial, spec: StudySpec, train: Images, val: Images) -> Any:
+    """Validation accuracy after each of the epochs that the original was trained for: none where it was
+    refused before it was built."""
+    epochs = original.user_attrs.get("epochs", 0)
+    if not epochs:
+        return
+    config = make_config(values_of(original.params, spec.space), spec, 0)
+    network = Network(Architecture.from_json(original.user_attrs["architecture"]))
+    optimizer = _optimizer(network, config)
+    loader = DataLoader(train, batch_size=config.batch_size, shuffle=True, drop_last=True)
+    steps = config.epochs * len(loader)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, partial(_rate, steps=steps, config=config)
+    )  # over all epochs, whether they are trained or not
+    for _ in range(epochs):
+        network.train()
+        for images, labels in loader:
+            optimizer.zero_grad()
+            F.cross_entropy(network(images), labels).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+        network.eval()
+        right = 0
+        with torch.no_grad():
+            for images, labels in DataLoader(val, batch_size=config.batch_size):
+                right += int((network(images).argmax(1) == labels).sum())
+        yield right / len(val)
+
+
+def _rate(step: int, steps: int, config: TrainConfig) -> float:
+    return learning_rate(min(step, steps - 1), steps, config) / config.lr
+
+
+def _optimizer(network: Network, config: TrainConfig) -> torch.optim.Optimizer:
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(
+            network.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
+        )
+    return torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,66 @@
+"""`python -m benchmarks.first_step ours|usual URL STUDY`: seconds since the process began, as two numbers:
+when everything is imported, and when the first training step is done. Then it ends, whatever is undone."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+def main() -> None:
+    way, url, name = sys.argv[1:4]
+    if way == "ours":
+        _ours(url, name)
+    else:
+        _usual()
+
+
+def _ours(url: str, name: str) -> None:
+    """As search.worker does it, from the job that search.run would send."""
+    from search.datasets import load
+    from search.loop import Stop
+    from search.spec import StudySpec
+    from search.storage import find, watch
+    from search.train import _Run
+    from search.worker import Job, work
+
+    imported = _age()
+    take = _Run.first_step
+
+    def first_step(run: Any) -> None:
+        take(run)
+        _tell(imported)
+
+    _Run.first_step = first_step  # type: ignore[method-assign]
+    attrs = find(watch(url, writes=False), name).user_attrs
+    spec = StudySpec.from_canonical(name, attrs["spec"])
+    work(Job(spec, url, name, attrs["budget"], "cpu", load(spec.data).fingerprint()), Stop())
+
+
+def _usual() -> None:
+    from torch.optim.optimizer import register_optimizer_step_post_hook
+
+    from benchmarks import usual_way
+
+    imported = _age()
+    register_optimizer_step_post_hook(lambda *_: _tell(imported))
+    sys.argv = ["usual_way", *sys.argv[2:], "1"]
+    usual_way.main()
+
+
+def _tell(imported: float) -> None:
+    print(imported, _age(), flush=True)
+    os._exit(0)
+
+
+def _age() -> float:
+    """Seconds since the system started this process."""
+    started = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - started / os.sysconf("SC_CLK_TCK")
+
+
+if __name__ == "__main__":
+    main()
