@@ -10,7 +10,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import bare, loader, machinery, many, memory, peers, roofline, startup, usual, workers
+from benchmarks import (
+    bare,
+    loader,
+    machinery,
+    many,
+    members,
+    memory,
+    peers,
+    roofline,
+    startup,
+    usual,
+    workers,
+)  # fmt: skip
 from benchmarks.processes import digits
 from benchmarks.table import Table, page
 
@@ -23,6 +35,7 @@ ALL: dict[str, Callable[..., Table]] = {
     "machinery": machinery.measure,
     "many": many.measure,
     "roofline": roofline.measure,
+    "members": members.measure,
     "loader": loader.measure,
     "startup": startup.measure,
     "memory": memory.measure,
@@ -37,6 +50,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "machinery": {"sizes": (0, 5), "count": 2},
     "many": {"workers": 3, "plans": ((6, 0.1),)},
     "roofline": {"repeats": 1, "nets": roofline.NETS[:1]},
+    "members": {"repeats": 1, "nets": members.NETS[:1]},
     "loader": {"images": 256, "repeats": 1},
     "startup": {"repeats": 1, "workers": 1, "study": SHORT},
     "memory": {"trials": 1, "study": SHORT},

@@ -71,10 +71,12 @@ def difference(origin: FrozenTrial, repetition: Repetition) -> str:
         return (
             f"identical in the {len(then)} epochs that it had; trained to the end it reaches {reached:.1f} %"
         )
+    members = origin.user_attrs.get("members")
+    why = f"; it was one of {members} runs in one network, whose sums round otherwise" if members else ""
     where = "in the end" if first is None else f"from epoch {first} on"
     gap = 100 * (repetition.value - origin.value) if ended and origin.value is not None else None
     by = "" if gap is None else f", validation accuracy by {gap:+.2f} points"
-    return f"not identical: differs {where}{by}"
+    return f"not identical: differs {where}{by}{why}"
 
 
 def keep(
