@@ -130,7 +130,7 @@ CALLS = (
     "get_all_studies", "_create_new_trial", "get_trial_id_from_study_id_trial_number", "get_trial",
     "get_n_trials", "_get_trials", "set_trial_state_values", "_set_trial_param", "set_trial_user_attr",
     "set_trial_system_attr", "set_trial_intermediate_value", "annotate", "finish", "release", "fill",
-    "count_up", "agree", "unfinished",
+    "count_up", "agree", "unfinished", "is_waiting",
 )  # fmt: skip
 for _name in CALLS:
     setattr(PatientStorage, _name, _patient(_name))

@@ -35,6 +35,13 @@ class RowStorage(RDBStorage):
             raise
         weakref.finalize(self, self.engine.dispose)  # else connections are dropped without a goodbye
 
+    def is_waiting(self, study_id: int) -> bool:
+        """Whether the queue has a trial."""
+        trial = models.TrialModel.__table__
+        queued = (trial.c.study_id == study_id) & (trial.c.state == TrialState.WAITING)
+        with _create_scoped_session(self.scoped_session) as session:
+            return session.scalar(sqlalchemy.select(trial.c.trial_id).where(queued).limit(1)) is not None
+
     def _get_trials(
         self,
         study_id: int,

@@ -105,7 +105,12 @@ def join_study(
             )
         )
         claims.patience = patience
-        return optuna.load_study(study_name=name, storage=get_storage(claims)), claims
+        study = optuna.load_study(study_name=name, storage=get_storage(claims))
+    stock = study._pop_waiting_trial_id  # reads every unfinished trial whole, each time a worker asks for one
+    study._pop_waiting_trial_id = lambda: (  # type: ignore[method-assign]
+        stock() if claims.is_waiting(study._study_id) else None
+    )
+    return study, claims
 
 
 def watch(url: str, writes: bool) -> BaseStorage:

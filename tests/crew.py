@@ -41,7 +41,7 @@ def stub(trial: optuna.Trial, interrupted: Callable[[], bool], claims: Any, seco
             while time.monotonic() < end:
                 if interrupted():
                     return "interrupted"
-                time.sleep(min(0.01, seconds))
+                time.sleep(min(0.05, seconds / 10))
             if reporter.report(epoch, x * epoch, epoch == 3):
                 break
         if not reporter.flush(interrupted):

@@ -281,3 +281,40 @@ def test_nothing_of_a_lost_attempt_is_remembered(url: str, tiny: StudySpec) -> N
     read = claims.get_trial(trial._trial_id)
     assert read.intermediate_values == {}
     assert "completed_rung_0" not in read.system_attrs
+
+
+def test_an_empty_queue_is_not_read_trial_by_trial(url: str, tiny: StudySpec) -> None:
+    """A hook of Optuna's, private: this fails when another release asks in another way."""
+    study = opened(url, tiny, 3)
+    study.enqueue_trial({"x": 0.25})
+    worker, claims = join_study(url, "s", "here", 3)
+    worker.sampler = optuna.samplers.RandomSampler()
+    assert claims.is_waiting(study._study_id)
+    assert worker.ask().suggest_float("x", 0, 1) == 0.25
+    assert not claims.is_waiting(study._study_id)
+    reads: list[object] = []
+    claims._get_trials = lambda *args: reads.append(args) or []  # type: ignore[method-assign, func-returns-value]
+    assert worker.ask().number == 1
+    assert not reads
+
+
+def test_what_is_agreed_first_holds(url: str, tiny: StudySpec) -> None:
+    study = opened(url, tiny, 1)
+    _, claims = join_study(url, "s", "here", 1)
+    assert claims.agree(study._study_id, "sizes", "a", 5) == 5
+    assert claims.agree(study._study_id, "sizes", "a", 1) == 5
+    assert claims.agree(study._study_id, "sizes", "b", 2) == 2
+    assert claims.agree(study._study_id, "sizes", "a", 1, anew=True) == 1
+    assert study.user_attrs["sizes"] == {"a": 1, "b": 2}
+
+
+def test_a_worker_gives_back_all_it_has(url: str, tiny: StudySpec) -> None:
+    study = opened(url, tiny, 3)
+    worker, claims = join_study(url, "s", worker_name(), 3)
+    trials = [worker.ask() for _ in range(3)]
+    claims.finish(trials[0]._trial_id, TrialState.COMPLETE, 0.5, {})
+    claims.give_back()
+    states = [trial.state for trial in study.get_trials()]
+    assert states == [TrialState.COMPLETE, TrialState.WAITING, TrialState.WAITING]
+    assert [t.user_attrs["attempt"] for t in study.get_trials()] == [1, 0, 0], "no attempt is spent"
+    assert not claims.running
