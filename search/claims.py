@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
@@ -91,7 +91,10 @@ class ClaimStorage(LeaseStorage):
             trial = models.TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
             self.check_trial_is_updatable(trial_id, trial.state)
             if trial.state != TrialState.WAITING:  # ours if the first answer was lost
-                return bool(self._attrs(session, trial_id).get("worker") == self.worker)
+                ours: bool = self._attrs(session, trial_id).get("worker") == self.worker
+                if ours:
+                    self.running.add(trial_id)
+                return ours
             trial.state = TrialState.RUNNING
             trial.datetime_start = datetime.now()
             self._claim(session, trial_id)
@@ -109,6 +112,7 @@ class ClaimStorage(LeaseStorage):
         """The end of a trial: attributes, value and state, all or nothing. Raises ClaimLost."""
         with self._transaction() as session:
             if self._has_finished(session, trial_id, state):
+                self._forget(trial_id)
                 return
             trial = self._own(session, trial_id)
             self._write_drafts(session, trial_id)
@@ -120,7 +124,11 @@ class ClaimStorage(LeaseStorage):
         self._forget(trial_id)
 
     def release(self, trial_id: int, spent: str | None = None) -> None:
-        super().release(trial_id, spent)
+        try:
+            super().release(trial_id, spent)
+        except ClaimLost:
+            self._forget(trial_id)
+            raise
         self._forget(trial_id)
 
     def give_back(self) -> None:
@@ -128,7 +136,6 @@ class ClaimStorage(LeaseStorage):
         for trial_id in tuple(self.running):
             with suppress(ClaimLost):
                 self.release(trial_id)
-            self._forget(trial_id)
 
     def _forget(self, trial_id: int) -> None:
         self.running.discard(trial_id)
@@ -217,8 +224,9 @@ class ClaimStorage(LeaseStorage):
             updated: Any = session.execute(table.update().where(here).values(row))
             if not updated.rowcount:
                 session.execute(table.insert(), [{"trial_id": trial_id, "step": step, **row}])
-        if self._mirror and self._mirror._trial_id == trial_id:
-            self._mirror.intermediate_values[step] = intermediate_value
+        mirror = self._mirror  # another trial's reporter may change it meanwhile
+        if mirror and mirror._trial_id == trial_id:
+            mirror.intermediate_values[step] = intermediate_value
 
     def fill(self, study_id: int, templates: Sequence[FrozenTrial]) -> None:
         """Adds the templates that the study lacks, told by their place: all of them or none. Whoever else
@@ -229,28 +237,6 @@ class ClaimStorage(LeaseStorage):
             present = session.query(models.TrialModel).filter_by(study_id=study_id).count()
             for template in templates[present:]:
                 self._get_prepared_new_trial(study_id, template, session)
-
-    def count_up(self, study_id: int, key: str) -> None:
-        """Adds one to a number among the study's user attributes."""
-        self._change(study_id, key, lambda number: (number or 0) + 1)
-
-    def agree(self, study_id: int, key: str, name: str, value: Any, anew: bool = False) -> Any:
-        """What a dictionary among the study's user attributes has under `name`: the first value wins, or
-        this one."""
-        new = {name: value}
-        return self._change(study_id, key, lambda old: (old or {}) | new if anew else new | (old or {}))[name]
-
-    def _change(self, study_id: int, key: str, change: Callable[[Any], Any]) -> Any:
-        with self._transaction() as session:
-            models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
-            model = models.StudyUserAttributeModel
-            row = session.query(model).filter_by(study_id=study_id, key=key).one_or_none()
-            value = change(json.loads(row.value_json) if row else None)
-            if row is None:
-                session.add(model(study_id=study_id, key=key, value_json=json.dumps(value)))
-            else:
-                row.value_json = json.dumps(value)
-        return value
 
     def unfinished(self, study_id: int) -> int:
         """How many trials run or wait."""

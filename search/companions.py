@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from search.attempt import Setup
 from search.claims import ClaimStorage
 from search.data import steps_per_epoch
-from search.objective import is_out_of_memory
+from search.objective import free, raise_device_failure
 from search.together import gain
 
 MEMBERS = {"cpu": 5, "cuda": 10}
@@ -34,8 +34,7 @@ class Companions:
 
     def of(self, trial: optuna.Trial, setup: Setup) -> list[optuna.Trial]:
         """Other runs in the queue that are trained with this one, now this worker's."""
-        members = self.agreed(trial, setup)
-        if members < 2:
+        if self.most < 2 or (members := self.agreed(trial, setup)) < 2:
             return []
         study, own = trial.study, trial._cached_frozen_trial
         found = []
@@ -47,7 +46,10 @@ class Companions:
         return found
 
     def _take(self, study: optuna.Study, trial_id: int) -> bool:
-        return study._storage.set_trial_state_values(trial_id, state=TrialState.RUNNING)
+        try:
+            return study._storage.set_trial_state_values(trial_id, state=TrialState.RUNNING)
+        except optuna.exceptions.UpdateFinishedTrialError:  # by another worker, meanwhile
+            return False
 
     def agreed(self, trial: optuna.Trial, setup: Setup) -> int:
         """How many are trained as one: measured by whoever comes first to this kind of network."""
@@ -69,10 +71,12 @@ class Companions:
         try:
             return members if gain(setup.architecture, config, data, members) >= PAYS else 1
         except Exception as error:
-            if is_out_of_memory(error):
-                return 1
-            raise
+            raise_device_failure(error)
+            return 1  # alone, it shows what is wrong with it
+        finally:
+            free(data.device)
 
 
 def _kind(setup: Setup) -> str:
-    return f"{setup.architecture.fingerprint()} {setup.config.batch_size} {setup.config.optimizer}"
+    device = setup.data.device.type
+    return f"{device} {setup.architecture.fingerprint()} {setup.config.batch_size} {setup.config.optimizer}"

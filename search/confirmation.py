@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 import optuna
@@ -15,25 +14,23 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from models.network import Network, build, weights_fingerprint
 from search.arms import confirmation_seed
-from search.attempt import Setup
+from search.attempt import Attempt, Setup
 from search.companions import Companions
 from search.data import TrainingData, to_device
-from search.datasets import DataConfig, Images, Whole
+from search.datasets import DataConfig, Images, Parts, Whole
 from search.errors import SearchError, SpecError, StudyFailed
-from search.evaluation import TrainResult, evaluate
+from search.evaluation import State, TrainResult, evaluate
 from search.leases import ClaimLost
-from search.objective import Ending, Objective, free
+from search.objective import Ending, Objective, free, raise_device_failure
 from search.optimization import autocast_of
 from search.patience import to_stderr
 from search.plan import Plan
+from search.reporter import WAIT
 from search.space import make_architecture, make_config, suggest
 from search.spec import StudySpec
 from search.storage import PLAN, claims_of, open_study
 from search.together import train_together
 from search.verdicts import TEST_READS
-
-Splits = Callable[[int], tuple[TrainingData, Images]]
-"""From a seed: what a run trains and validates on, and its test images."""
 
 
 def templates(plan: Plan, search_seed: int) -> list[FrozenTrial]:
@@ -75,15 +72,26 @@ def open_confirmation(
     return study, agreed, len(queue)
 
 
-def splits_of(whole: Whole, config: DataConfig, device: torch.device) -> Splits:
-    """Keeps the last split: runs are queued seed by seed."""
+class Splits:
+    """From a seed: what a run trains and validates on, and its test images. Keeps the last split: runs are
+    queued seed by seed."""
 
-    @lru_cache(maxsize=1)
-    def at(seed: int) -> tuple[TrainingData, Images]:
-        parts = whole.split(replace(config, seed=seed))
-        return to_device(parts.train, parts.val, parts.classes, device), parts.test
+    def __init__(self, whole: Whole, config: DataConfig, device: torch.device) -> None:
+        self.whole, self.config, self.device = whole, config, device
+        self.last: tuple[int, TrainingData, Images] | None = None
 
-    return at
+    def __call__(self, seed: int) -> tuple[TrainingData, Images]:
+        if self.last is None or self.last[0] != seed:
+            parts = self._parts(seed)
+            data = to_device(parts.train, parts.val, parts.classes, self.device)
+            self.last = seed, data, parts.test
+        return self.last[1:]
+
+    def test(self, seed: int) -> Images:
+        return self.last[2] if self.last and self.last[0] == seed else self._parts(seed).test
+
+    def _parts(self, seed: int) -> Parts:
+        return self.whole.split(replace(self.config, seed=seed))
 
 
 @dataclass(frozen=True)
@@ -97,65 +105,71 @@ class Confirmation(Objective):
         setup = self.begin(trial)
         if setup is None:
             return "infeasible"
-        others = self.companions.of(trial, setup)
-        runs = [(trial, setup), *((other, begun) for other in others if (begun := self.begin(other)))]
-        if len(runs) < 2:
-            return self.train(trial, setup, interrupted)
         try:
-            left = self.train_together(runs, interrupted)
+            left = self.train_with_others(trial, setup, interrupted)
         except (SearchError, ClaimLost, optuna.exceptions.StorageInternalError):
             raise
         except Exception as error:  # of memory, or of one of them: alone, each shows its own
-            to_stderr(f"runs are queued again, each for itself: together they failed: {error}")
             self.companions.part(trial, setup)
+            raise_device_failure(error)
+            to_stderr(f"runs are queued again, each for itself: together they failed: {error}")
             return "interrupted"
         outcomes = ["interrupted" if left is None else "complete"]
         while left and outcomes[-1] != "interrupted":
-            outcomes.append(self.train(*left.pop(), interrupted))
-        return outcomes[-1]
+            outcomes.append(self.train(*left.pop(0), interrupted))
+        return "error" if "error" in outcomes else outcomes[-1]
 
-    def train_together(
-        self, runs: Sequence[tuple[optuna.Trial, Setup]], interrupted: Callable[[], bool]
+    def train_with_others(
+        self, trial: optuna.Trial, setup: Setup, interrupted: Callable[[], bool]
     ) -> list[tuple[optuna.Trial, Setup]] | None:
-        """Trains and finishes those that stand at the same step, as most of them do; returns the others, and
-        None when interrupted."""
-        attempts = [self.attempt(*run) for run in runs]
+        """Takes its companions from the queue; trains and finishes, as one network, all that stand at the
+        same step, as most of them do. Returns those to be trained alone, and None when interrupted."""
+        others = self.companions.of(trial, setup)
+        runs = [(trial, setup), *((other, begun) for other in others if (begun := self.begin(other)))]
+        attempts = [self.attempt(*run, WAIT / len(runs)) for run in runs] if others else []
         try:
             states = [attempt.kept.newest() for attempt in attempts]
             steps = [state["step"] if state else 0 for state in states]
             alike = [i for i, step in enumerate(steps) if step == Counter(steps).most_common(1)[0][0]]
             if len(alike) < 2:
-                return list(runs)
-            networks = [self.build(*runs[i]) for i in alike]
-            setups, together = [runs[i][1] for i in alike], [attempts[i] for i in alike]
-            for i in alike:
-                attempts[i].replay(states[i])
-            results = train_together(
-                setups[0].architecture,
-                networks,
-                [setup.data for setup in setups],
-                [setup.config for setup in setups],
-                [attempt.report for attempt in together],
-                interrupted,
-                [attempt.kept.keep for attempt in together],
-                [state for i in alike if (state := states[i])] or None,
-            )
-            endings = [
-                (attempt, self.ending(attempt, network, result, interrupted))
-                for attempt, network, result in zip(together, networks, results, strict=True)
-            ]
+                return runs
+            together = [attempts[i] for i in alike]
+            whole = self._train(together, [states[i] for i in alike], interrupted)
         finally:
             for attempt in attempts:
                 attempt.close()
-            networks = []
-            free(runs[0][1].data.device)
-        for attempt, ending in endings:
-            if ending:
-                ending.attrs["members"] = len(alike)
-                self.finish(attempt, ending)
-        if any(ending is None for _, ending in endings):
-            return None
-        return [run for i, run in enumerate(runs) if i not in alike]
+            free(setup.data.device)
+        return [run for i, run in enumerate(runs) if i not in alike] if whole else None
+
+    def _train(
+        self, attempts: Sequence[Attempt], states: Sequence[State | None], interrupted: Callable[[], bool]
+    ) -> bool:
+        """False where one was interrupted or lost."""
+        setups = [attempt.setup for attempt in attempts]
+        networks = [self.build(attempt.trial, attempt.setup) for attempt in attempts]
+        for attempt, state in zip(attempts, states, strict=True):
+            attempt.replay(state)
+        results = train_together(
+            setups[0].architecture,
+            networks,
+            [setup.data for setup in setups],
+            [setup.config for setup in setups],
+            [attempt.report for attempt in attempts],
+            interrupted,
+            [attempt.kept.keep for attempt in attempts],
+            [state for state in states if state] if all(states) else None,  # at step 0 there is none to need
+        )
+        whole = True
+        for attempt, network, result in zip(attempts, networks, results, strict=True):
+            try:  # each at once: what has looked at test images is not trained again for another's sake
+                ending = self.ending(attempt, network, result, interrupted)
+                if ending:
+                    ending.attrs["members"] = len(attempts)
+                    self.finish(attempt, ending)
+            except ClaimLost:
+                ending = None
+            whole = whole and ending is not None
+        return whole
 
     def set_up(self, trial: optuna.Trial) -> Setup:
         values, seed = suggest(trial, self.spec.space), trial.user_attrs["seed"]
@@ -183,7 +197,7 @@ class Confirmation(Objective):
         if ending.outcome == "diverged":
             return {"test_accuracy": ending.value}
         self.claims.count_up(trial.study._study_id, TEST_READS)  # before: a reading that is lost counts too
-        _, images = self.splits(setup.config.seed)
+        images = self.splits.test(setup.config.seed)
         data = replace(
             setup.data,
             val_NHWC=torch.from_numpy(images.pixels_NHWC).to(setup.data.device),

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.study import Study
 
 from search.arms import LeadNotDrawn
 from search.claims import BudgetSpent, ClaimStorage
-from search.errors import StudyFailed
+from search.errors import SearchError, StudyFailed
 from search.heart import Heart, Watchdog
 from search.leases import ClaimLost
 
@@ -102,6 +103,10 @@ def run_trials(
             outcome = run(trial, interrupted)
         except ClaimLost:
             outcome = "interrupted"
+        except SearchError:
+            with suppress(StorageInternalError):
+                claims.give_back()  # those that are left are not to blame
+            raise
         finally:
             watchdog.rest()
         if outcome == "interrupted":

@@ -26,7 +26,7 @@ from search.diagnostics import cause_of
 from search.errors import DeviceError, SearchError
 from search.evaluation import TrainResult
 from search.leases import ClaimLost
-from search.reporter import Reporter
+from search.reporter import WAIT, Reporter
 from search.room import admission
 from search.space import configuration_fingerprint, make_architecture, make_config, suggest
 from search.spec import StudySpec
@@ -102,11 +102,11 @@ class Objective:
     def build(self, trial: optuna.Trial, setup: Setup) -> Network:
         return build(setup.architecture, setup.config.seed)
 
-    def attempt(self, trial: optuna.Trial, setup: Setup) -> Attempt:
+    def attempt(self, trial: optuna.Trial, setup: Setup, wait: float = WAIT) -> Attempt:
         """To be closed."""
         identity = described(setup) | {"spec": self.spec.fingerprint(), "torch": torch.__version__}
         kept = self.checkpoints.trial(trial.number, self.claims.worker or "", identity)
-        return Attempt(trial, setup, kept, Reporter(trial))
+        return Attempt(trial, setup, kept, Reporter(trial, wait))
 
     def train(self, trial: optuna.Trial, setup: Setup, interrupted: Callable[[], bool]) -> str:
         images, device = len(setup.data.train_NHWC), setup.data.device
@@ -153,10 +153,10 @@ class Objective:
     def _fail(self, trial: optuna.Trial, error: Exception) -> str:
         """Deterministic errors are not tried again. Raises DeviceError when the GPU failed: no trial runs in
         this process any more, and this one is for another worker."""
-        out_of_memory = is_out_of_memory(error)
+        out_of_memory = _is_out_of_memory(error)
         if _is_device_failure(error) and not out_of_memory:
             self.claims.release(trial._trial_id, spent=traceback.format_exc()[-MAX_TRACEBACK:])
-            raise DeviceError(f"the GPU failed: {str(error).splitlines()[0]}") from error
+            raise_device_failure(error)
         attrs: dict[str, Any] = {"outcome": "oom" if out_of_memory else "error"}
         if not out_of_memory:
             attrs["error"] = traceback.format_exc()[-MAX_TRACEBACK:]
@@ -229,11 +229,17 @@ def _short(value: float) -> float | None:
     return float(f"{value:.4g}") if math.isfinite(value) else None
 
 
+def raise_device_failure(error: Exception) -> None:
+    """Raises DeviceError where it was the GPU that failed: no trial runs in this process any more."""
+    if _is_device_failure(error) and not _is_out_of_memory(error):
+        raise DeviceError(f"the GPU failed: {str(error).splitlines()[0]}") from error
+
+
 def _is_device_failure(error: Exception) -> bool:
     return isinstance(error, torch.AcceleratorError) or "CUDA error" in str(error)
 
 
-def is_out_of_memory(error: Exception) -> bool:
+def _is_out_of_memory(error: Exception) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     words = ("can't allocate memory", "out of memory", "_STATUS_ALLOC_FAILED")  # of CPU, CUDA, cuBLAS, cuDNN

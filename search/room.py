@@ -15,7 +15,8 @@ from search.errors import DeviceError
 from search.memory import CONTEXT, MIB, estimate
 from search.optimization import TrainConfig, uses_bfloat16
 
-LOOK_SECONDS = 1.0
+LOOK_SECONDS, WAIT_SECONDS = 1.0, 600.0
+"""Between looks at a GPU that is full; after which a trial is tried all the same."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,9 @@ def admission(
 
 
 def admit(least: int, look: Callable[[], Room], interrupted: Callable[[], bool]) -> str:
-    told = False
+    told, began = False, time.monotonic()
     while (room := look()).share >= least:
-        if room.free >= least:
+        if room.free >= least or time.monotonic() - began > WAIT_SECONDS:
             return ""
         if not told:
             told = True

@@ -1,11 +1,12 @@
-"""Optuna's SQL storage, read by rows: its own way makes an object of every row, which is ten times slower."""
+"""Optuna's SQL storage, read by rows: its own way makes an object of every row, which is ten times slower.
+And attributes of a study that several workers change."""
 
 from __future__ import annotations
 
 import json
 import weakref
 from collections import defaultdict
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Container, Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -65,6 +66,28 @@ class RowStorage(RDBStorage):
                 rows = [r for r in rows if r.trial_id > trial_id_greater_than or r.trial_id in picked]
             rows = [row for row in rows if states is None or row.state in states]
             return _assembled(rows, _Parts(session, study_id, [row.trial_id for row in rows]))
+
+    def count_up(self, study_id: int, key: str) -> None:
+        """Adds one to a number among the study's user attributes."""
+        self._change(study_id, key, lambda number: (number or 0) + 1)
+
+    def agree(self, study_id: int, key: str, name: str, value: Any, anew: bool = False) -> Any:
+        """What a dictionary among the study's user attributes has under `name`: the first value wins, or
+        this one."""
+        new = {name: value}
+        return self._change(study_id, key, lambda old: (old or {}) | new if anew else new | (old or {}))[name]
+
+    def _change(self, study_id: int, key: str, change: Callable[[Any], Any]) -> Any:
+        with _create_scoped_session(self.scoped_session) as session:
+            models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
+            model = models.StudyUserAttributeModel
+            row = session.query(model).filter_by(study_id=study_id, key=key).one_or_none()
+            value = change(json.loads(row.value_json) if row else None)
+            if row is None:
+                session.add(model(study_id=study_id, key=key, value_json=json.dumps(value)))
+            else:
+                row.value_json = json.dumps(value)
+        return value
 
 
 class _Parts:

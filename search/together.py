@@ -104,6 +104,8 @@ class _Together:
         self.live = list(range(len(networks)))
         """Runs that have not ended."""
         self.results = [run.result("complete") for run in self.runs]
+        self.diverged = 0
+        """In this epoch."""
 
     def _share_memory(self) -> None:
         """What the optimizer remembers of a run is part of what it remembers of all."""
@@ -124,6 +126,23 @@ class _Together:
         for i in which or tuple(self.live):
             self.results[i] = self.runs[i].result(outcome)
             self.live.remove(i)
+            if outcome == "diverged":
+                self._silence(i)
+
+    def _silence(self, member: int) -> None:
+        """What is not finite may spread: kernels that pad a group multiply its neighbour's values by zero,
+        as bfloat16 ones of oneDNN do. A spread within the epoch shows as more than one that diverges."""
+        self.diverged += 1
+        if self.diverged > 1:
+            raise RuntimeError("several runs diverged in one epoch, perhaps of each other")
+        run = self.runs[member]
+        tensors = [*run.network.parameters(), *run.network.buffers()]
+        for group in run.optimizer.groups:
+            tensors += [*group.first, *group.second]
+        with torch.no_grad():
+            for tensor in tensors:
+                if tensor.ndim:
+                    tensor.zero_()
 
     def close(self) -> None:
         self.stepper.free()
@@ -132,7 +151,7 @@ class _Together:
 
     def train_epoch(self, interrupted: Callable[[], bool]) -> bool:
         """From where it stands; False when interrupted. Those that have ended are computed along."""
-        lead = self.runs[self.live[0]]
+        lead, self.diverged = self.runs[self.live[0]], 0
         for run in self.runs:
             run.optimizer.zero_grad()  # what was shared to be measured
             run.done = lead.done
@@ -193,6 +212,7 @@ def gain(architecture: Architecture, config: TrainConfig, data: TrainingData, me
     network.to(data.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     networks = [build(architecture, i) for i in range(members)]
     with (
+        fixed_shapes(data.device),
         closing(Run(network, data, config)) as alone,
         closing(_Together(architecture, networks, [data] * members, [config] * members)) as together,
     ):

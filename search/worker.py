@@ -101,7 +101,7 @@ def _prepare(job: Job, study: Study, claims: ClaimStorage) -> Objective:
     checkpoints = StudyCheckpoints.of(job.study, attrs.get("key", attrs["spec_fingerprint"]))
     if job.confirms:
         from search.companions import Companions
-        from search.confirmation import Confirmation, splits_of  # brings SciPy, which a search does without
+        from search.confirmation import Confirmation, Splits  # brings SciPy, which a search does without
 
         study.sampler, study.pruner = RandomSampler(seed=0), NopPruner()  # there is nothing to draw or prune
         return Confirmation(
@@ -110,7 +110,7 @@ def _prepare(job: Job, study: Study, claims: ClaimStorage) -> Objective:
             parts.image_shape,
             claims,
             checkpoints,
-            splits_of(whole, job.spec.data, device),
+            Splits(whole, job.spec.data, device),
             Companions(claims, job.together),
         )
     study.sampler = make_sampler(job.spec, suggested_names(job.spec.space))

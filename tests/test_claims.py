@@ -318,3 +318,23 @@ def test_a_worker_gives_back_all_it_has(url: str, tiny: StudySpec) -> None:
     assert states == [TrialState.COMPLETE, TrialState.WAITING, TrialState.WAITING]
     assert [t.user_attrs["attempt"] for t in study.get_trials()] == [1, 0, 0], "no attempt is spent"
     assert not claims.running
+
+
+def test_a_claim_whose_answer_was_lost_is_known_and_an_end_is_not(url: str, tiny: StudySpec) -> None:
+    """What is `running` gets signs of life, and no more than that."""
+    study = opened(url, tiny, 1)
+    study.enqueue_trial({"x": 0.5})
+    _, claims = join_study(url, "s", worker_name(), 1)
+    [trial] = study.get_trials()
+    for _ in range(2):
+        claims.running.clear()  # as if the first answer had never come
+        assert claims.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
+        assert claims.running == {trial._trial_id}
+    claims.finish(trial._trial_id, TrialState.COMPLETE, 0.5, {})
+    claims.running.add(trial._trial_id)
+    claims.finish(trial._trial_id, TrialState.COMPLETE, 0.5, {})
+    assert not claims.running
+    claims.running.add(trial._trial_id)
+    with pytest.raises(ClaimLost):
+        claims.release(trial._trial_id)
+    assert not claims.running

@@ -12,7 +12,10 @@ from optuna.trial import FrozenTrial, TrialState
 from test_confirm import Worker
 
 from search.companions import AGREED, Companions
+from search.confirmation import Confirmation
+from search.errors import DeviceError
 from search.heart import Heart
+from search.leases import ClaimLost
 from search.spec import StudySpec
 
 SEEDS, ARMS = 4, 3
@@ -172,3 +175,49 @@ def test_no_memory_for_several_is_no_error(
     monkeypatch.setattr("search.companions.LEAST_STEPS", 1)
     setup = worker.objective.set_up(worker.study.ask())
     assert Companions(worker.claims, 5).measured(setup) == 1
+
+
+def test_alone_is_alone_and_binds_nobody_else(tmp_path: Path, tiny: StudySpec, pays: Any) -> None:
+    pays(SEEDS)
+    worker = worker_at(tmp_path, tiny)
+    asked = Companions(worker.claims, 1)
+    trial = worker.study.ask()
+    setup = worker.objective.begin(trial)
+    assert setup is not None
+    assert asked.of(trial, setup) == []
+    assert AGREED not in worker.study.user_attrs
+    assert len(worker.objective.companions.of(trial, setup)) == SEEDS - 1
+    assert asked.of(trial, setup) == []
+
+
+def test_one_that_is_lost_costs_the_others_nothing(
+    tmp_path: Path, tiny: StudySpec, pays: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pays(SEEDS)
+    worker = worker_at(tmp_path, tiny)
+    stock, second = Confirmation.conclude, of_arm(worker)[1].number
+
+    def lost(self: Any, trial: Any, *rest: Any) -> Any:
+        if trial.number == second:
+            raise ClaimLost
+        return stock(self, trial, *rest)
+
+    monkeypatch.setattr(Confirmation, "conclude", lost)
+    worker.run()
+    done, back = TrialState.COMPLETE, TrialState.WAITING
+    assert [t.state for t in of_arm(worker)] == [done, back, done, done]
+    assert worker.study.user_attrs["test_reads"] == SEEDS - 1
+
+
+def test_a_gpu_that_failed_is_not_a_failure_of_its_runs(
+    tmp_path: Path, tiny: StudySpec, pays: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pays(SEEDS)
+
+    def fails(*_: Any) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr("search.confirmation.train_together", fails)
+    worker = worker_at(tmp_path, tiny)
+    with pytest.raises(DeviceError, match="the GPU failed: CUDA error"):
+        worker.run()

@@ -22,7 +22,7 @@ from test_run import Command, command
 from search.checkpoints import StudyCheckpoints
 from search.companions import Companions
 from search.confirm import main
-from search.confirmation import Confirmation, open_confirmation, splits_of
+from search.confirmation import Confirmation, Splits, open_confirmation
 from search.data import to_device
 from search.datasets import DataConfig, read
 from search.errors import SpecError, StudyFailed
@@ -186,7 +186,7 @@ class Worker:
         whole, device = read(spec.data), torch.device("cpu")
         parts = whole.split(spec.data)
         data = to_device(parts.train, parts.val, parts.classes, device)
-        splits = splits_of(whole, spec.data, device)
+        splits = Splits(whole, spec.data, device)
         kept = StudyCheckpoints.of(NAME, "key")
         companions = Companions(self.claims, together)
         self.objective = Confirmation(spec, data, parts.image_shape, self.claims, kept, splits, companions)
@@ -246,7 +246,7 @@ def test_test_images_are_looked_at_once_and_not_by_a_run_that_diverged(
 def test_a_split_is_a_function_of_its_seed_and_its_parts_are_disjoint() -> None:
     """The digits have no test part: each seed draws one."""
     whole, config = read(DataConfig(name="digits")), DataConfig(name="digits")
-    at = splits_of(whole, config, torch.device("cpu"))
+    at = Splits(whole, config, torch.device("cpu"))
 
     def rows(images: Any) -> set[bytes]:
         return {image.tobytes() for image in images}

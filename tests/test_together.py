@@ -78,7 +78,7 @@ def test_each_run_ends_as_it_does_alone(
         assert of_all.loss_at_start == pytest.approx(one.loss_at_start, rel=1e-5)
         for ours, theirs in zip(of_all.epochs, one.epochs, strict=True):
             assert ours.train_loss == pytest.approx(theirs.train_loss, rel=1e-3)
-            assert ours.val_accuracy == pytest.approx(theirs.val_accuracy, abs=2 / 359)
+            assert ours.val_accuracy == pytest.approx(theirs.val_accuracy, abs=4 / 359)
             assert ours.measures is not None
             assert theirs.measures is not None
             assert ours.measures.grad_ratio == pytest.approx(theirs.measures.grad_ratio, abs=0.02)
@@ -147,3 +147,14 @@ def test_the_gain_is_measured_and_changes_nothing(digits: TrainingData) -> None:
     before = torch.get_rng_state()
     assert 0.2 < gain(small(norm="batch"), CONFIG, digits, 3) < 20
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_two_that_diverge_in_one_epoch_are_not_believed(splits: list[TrainingData]) -> None:
+    """Some kernels spread what is not finite from member to member: each is to show it alone."""
+    architecture, settings = small(norm="batch"), configs()
+    networks = [build(architecture, seed) for seed in SEEDS]
+    with torch.no_grad():
+        for network in networks[:2]:
+            next(network.parameters()).fill_(float("nan"))
+    with pytest.raises(RuntimeError, match="several runs diverged in one epoch"):
+        train_together(architecture, networks, splits, settings, [lambda _: None] * 3)
