@@ -1,0 +1,124 @@
+"""Recorded draws of a study, and the searches that run on them: random ones, our default, stock Optuna."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, SuccessiveHalvingPruner
+from optuna.samplers import RandomSampler, TPESampler
+
+from benchmarks.curves import Draw, Recorder, random_draws, whole
+from benchmarks.replay import Tried, free_trials, matched_trials, search, seeded, shuffled
+from search.arms import ArmPruner, make_pruner, make_sampler
+from search.space import suggested_names
+from search.spec import StudySpec
+from search.studyfile import load_spec
+
+DRAWS = {"digits": 60, "cifar5k": 24}
+"""In the pool, each trained as every arm."""
+GROUPS = {"digits": 33, "cifar5k": 16}
+"""Draws of a random search: 33 are the 99 trials of `search.run` without --trials."""
+STARTS = 10
+"""Random draws with which TPE begins; they are taken from the pool."""
+FRESH = 2
+"""Runs with fresh seeds that a choice is judged by."""
+
+Pruner = Callable[[StudySpec], BasePruner]
+
+
+def _named(pruner: str) -> Pruner:
+    return lambda spec: make_pruner(seeded(spec, spec.search.seed, pruner=pruner))
+
+
+def _hyperband(least: int, factor: int) -> Pruner:
+    """A view of each arm, as the default, with other rungs."""
+    return lambda spec: ArmPruner(lambda: HyperbandPruner(least, spec.train.epochs, factor))
+
+
+PRUNERS: dict[str, Pruner] = {
+    "none": _named("none"),
+    "**default: Hyperband, by arm**": _named("hyperband"),
+    'by arm: `pruner = "halving"`': _named("halving"),
+    'by arm: `pruner = "median"`': _named("median"),
+    "by arm: Hyperband from 1, factor 2": _hyperband(1, 2),
+    "by arm: Hyperband from 2, factor 2": _hyperband(2, 2),
+    "by arm: Hyperband from 5, factor 2": _hyperband(5, 2),
+    "by arm: Hyperband from 1, factor 3": _hyperband(1, 3),
+    "by arm: Hyperband from 3, factor 3": _hyperband(3, 3),
+    "by arm: Hyperband from 3, factor 4": _hyperband(3, 4),
+    "all arms together: default's rungs": lambda spec: HyperbandPruner(
+        max(1, spec.train.epochs // 5), spec.train.epochs, 2
+    ),
+    "all arms together: stock MedianPruner": lambda spec: MedianPruner(),
+    "all arms together: stock HyperbandPruner": lambda spec: HyperbandPruner(1, spec.train.epochs),
+    "all arms together: stock SuccessiveHalvingPruner": lambda spec: SuccessiveHalvingPruner(),
+}
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A study's recorded draws."""
+
+    recorder: Recorder
+    draws: Sequence[Draw]
+
+    @property
+    def spec(self) -> StudySpec:
+        return self.recorder.spec
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        return self.spec.space.block
+
+    @property
+    def groups(self) -> int:
+        return min(GROUPS[self.spec.name], len(self.draws))
+
+    @property
+    def epochs(self) -> int:
+        """That a random search without pruning spends."""
+        return self.groups * len(self.arms) * self.spec.train.epochs
+
+    def random(self, order: int, pruner: Pruner, enough: Callable[[Sequence[Tried]], bool]) -> list[Tried]:
+        spec = seeded(self.spec, order)
+        given = matched_trials(shuffled(self.draws, order), self.arms)
+        return search(spec, RandomSampler(seed=order), pruner(spec), given, enough, self.recorder)
+
+    def default(self, order: int, epochs: int) -> list[Tried]:
+        """The search as it is, with the first draws of random search number `order`."""
+        spec = seeded(self.spec, order)
+        given = matched_trials(shuffled(self.draws, order)[:STARTS], self.arms)
+        sampler = make_sampler(spec, suggested_names(spec.space))
+        return search(spec, sampler, make_pruner(spec), given, spent(epochs), self.recorder)
+
+    def stock(self, order: int, epochs: int) -> list[Tried]:
+        """What `optuna.create_study(pruner=MedianPruner())` does, the block one parameter among others."""
+        spec = seeded(self.spec, order, design="free")
+        given = free_trials(shuffled(self.draws, order)[:STARTS], self.arms, order)
+        sampler = TPESampler(seed=order)
+        return search(spec, sampler, MedianPruner(), given, spent(epochs), self.recorder)
+
+    def quality(self, chosen: Tried | None) -> float:
+        """0 to 1; an arm for which nothing ran to the end is at chance."""
+        return self.recorder.retrained(chosen.values, FRESH) if chosen else self.recorder.chance
+
+
+def spent(epochs: int, most: float = math.inf) -> Callable[[Sequence[Tried]], bool]:
+    return lambda tried: len(tried) >= most or sum(trial.epochs for trial in tried) >= epochs
+
+
+def pool_of(spec: StudySpec, until: float) -> Pool:
+    recorder = Recorder(spec, until=until)
+    return Pool(recorder, whole(recorder, random_draws(spec, DRAWS[spec.name])))
+
+
+def cifar5k() -> StudySpec:
+    """From cifar10.npz in the data folder where it is there, else as torchvision brings it."""
+    spec = load_spec(Path(__file__).with_name("cifar5k.toml"))
+    if (Path(os.environ.get("ARCHSEARCH_DATA") or "data") / "cifar10.npz").exists():
+        return replace(spec, data=replace(spec.data, name="npz", path="cifar10.npz"))
+    return spec
