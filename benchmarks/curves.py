@@ -47,6 +47,9 @@ class Curve:
         last = self.accuracies[-1 if self.outcome == "stopped" else -LAST_EPOCHS :]
         return sum(last) / len(last)
 
+    def after(self, epoch: int, chance: float) -> float:
+        return self.accuracies[epoch - 1] if epoch <= len(self.accuracies) else chance
+
 
 class Recorder:
     """Runs of one study, from its file or by training, which is then written there."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats  # type: ignore[import-untyped]
 
 from benchmarks.replay import Tried
 
@@ -41,6 +42,20 @@ def kills(tried: Sequence[Tried], ends: Sequence[float], epochs: Sequence[int], 
         epochs_saved=1 - sum(trial.epochs for trial in tried) / sum(epochs),
         lost=max(ends) - best,
     )
+
+
+def rank_correlation(now: Sequence[float], ends: Sequence[float]) -> float:
+    """Spearman's; 0 where one of them is the same for all."""
+    if len(set(now)) == 1 or len(set(ends)) == 1:
+        return 0.0
+    return float(stats.spearmanr(now, ends).statistic)
+
+
+def kept_by_half(now: Sequence[float], ends: Sequence[float]) -> float:
+    """Share of those that end in the best quarter which are not below the median now: halving keeps them."""
+    top, middle = np.quantile(ends, 0.75), np.median(now)
+    kept = [early >= middle for early, end in zip(now, ends, strict=True) if end >= top]
+    return sum(kept) / len(kept)
 
 
 @dataclass(frozen=True)

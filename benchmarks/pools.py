@@ -20,8 +20,6 @@ from search.studyfile import load_spec
 
 DRAWS = {"digits": 60, "cifar5k": 24}
 """In the pool, each trained as every arm."""
-GROUPS = {"digits": 33, "cifar5k": 16}
-"""Draws of a random search: 33 are the 99 trials of `search.run` without --trials."""
 STARTS = 10
 """Random draws with which TPE begins; they are taken from the pool."""
 FRESH = 2
@@ -35,21 +33,35 @@ def _named(pruner: str) -> Pruner:
 
 
 def _hyperband(least: int, factor: int) -> Pruner:
-    """A view of each arm, as the default, with other rungs."""
     return lambda spec: ArmPruner(lambda: HyperbandPruner(least, spec.train.epochs, factor))
 
 
+def _halving(least: int, factor: int) -> Pruner:
+    return lambda spec: ArmPruner(lambda: SuccessiveHalvingPruner(least, factor))
+
+
+def _median(startup: int, warmup: int) -> Pruner:
+    return lambda spec: ArmPruner(lambda: MedianPruner(startup, warmup))
+
+
+DEFAULT = "**default: Hyperband, by arm**"
 PRUNERS: dict[str, Pruner] = {
     "none": _named("none"),
-    "**default: Hyperband, by arm**": _named("hyperband"),
+    DEFAULT: _named("hyperband"),
     'by arm: `pruner = "halving"`': _named("halving"),
     'by arm: `pruner = "median"`': _named("median"),
-    "by arm: Hyperband from 1, factor 2": _hyperband(1, 2),
-    "by arm: Hyperband from 2, factor 2": _hyperband(2, 2),
-    "by arm: Hyperband from 5, factor 2": _hyperband(5, 2),
-    "by arm: Hyperband from 1, factor 3": _hyperband(1, 3),
-    "by arm: Hyperband from 3, factor 3": _hyperband(3, 3),
-    "by arm: Hyperband from 3, factor 4": _hyperband(3, 4),
+    **{
+        f"by arm: Hyperband from {least}, factor {factor}": _hyperband(least, factor)
+        for least, factor in ((1, 2), (2, 2), (5, 2), (1, 3), (3, 3), (3, 4))
+    },
+    **{
+        f"by arm: halving from {least}, factor {factor}": _halving(least, factor)
+        for least, factor in ((1, 2), (1, 3), (2, 3), (3, 3), (3, 4), (5, 2))
+    },
+    **{
+        f"by arm: median after {startup} trials, {warmup} epochs": _median(startup, warmup)
+        for startup, warmup in ((5, 1), (5, 3), (10, 3))
+    },
     "all arms together: default's rungs": lambda spec: HyperbandPruner(
         max(1, spec.train.epochs // 5), spec.train.epochs, 2
     ),
@@ -76,7 +88,8 @@ class Pool:
 
     @property
     def groups(self) -> int:
-        return min(GROUPS[self.spec.name], len(self.draws))
+        """Of a random search: half the pool, so that a search that prunes can go on for as many epochs."""
+        return len(self.draws) // 2
 
     @property
     def epochs(self) -> int:
@@ -102,8 +115,12 @@ class Pool:
         sampler = TPESampler(seed=order)
         return search(spec, sampler, MedianPruner(), given, spent(epochs), self.recorder)
 
+    def score(self, chosen: Tried | None) -> float:
+        """What it was chosen by, 0 to 1; an arm for which nothing ran to the end is at chance."""
+        return chosen.value if chosen else self.recorder.chance
+
     def quality(self, chosen: Tried | None) -> float:
-        """0 to 1; an arm for which nothing ran to the end is at chance."""
+        """Of a choice, trained again: what it was chosen for is gone."""
         return self.recorder.retrained(chosen.values, FRESH) if chosen else self.recorder.chance
 
 

@@ -14,15 +14,25 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import optuna
 import torch
 
 from benchmarks.curves import Late
-from benchmarks.judging import Kills, Step, best_at, epochs_to, kills, spread, steps_of
-from benchmarks.pools import FRESH, PRUNERS, STARTS, Pool, cifar5k, pool_of, spent
+from benchmarks.judging import (
+    Kills,
+    Step,
+    best_at,
+    epochs_to,
+    kept_by_half,
+    kills,
+    rank_correlation,
+    spread,
+    steps_of,
+)
+from benchmarks.pools import DEFAULT, FRESH, PRUNERS, STARTS, Pool, cifar5k, pool_of, spent
 from benchmarks.replay import Tried
 from benchmarks.table import Table, surroundings
 from search.studyfile import find_study, load_spec
@@ -36,7 +46,11 @@ TPE_SHARE = 1 / 3
 NEAR = 0.01
 """A choice whose score is further below the target than this is not trained again: it was chosen for its
 score, which is more likely too high than too low."""
-RACED = ("none", "**default: Hyperband, by arm**", "by arm: Hyperband from 1, factor 3")
+LOOKED_AT = (1, 2, 3, 4, 5, 6, 8, 10, 12)
+"""Epochs of a curve."""
+Quality = Callable[[Tried | None], float]
+Searches = dict[str, list[list[Tried]]]
+RACED = ("none", DEFAULT, 'by arm: `pruner = "halving"`', 'by arm: `pruner = "median"`')
 """Pruners of random draws that are set against TPE."""
 
 
@@ -76,30 +90,47 @@ def _rates(found: Sequence[Kills]) -> str:
     pruned = sum(one.pruned for one in found)
     if not pruned:
         return "-"
-    top, best = (
-        sum(counts) for counts in zip(*((k.of_top_quarter, k.better_than_best) for k in found), strict=True)
-    )
+    top, best = sum(one.of_top_quarter for one in found), sum(one.better_than_best for one in found)
     return f"{100 * top / pruned:.1f} / {100 * best / pruned:.1f}"
 
 
-def race(pool: Pool, searches: dict[str, list[list[Tried]]]) -> Table:
+def foresight(pool: Pool) -> Table:
+    """How early the good ones can be told, arm by arm: what a rung has to go by."""
+    epochs = [epoch for epoch in LOOKED_AT if epoch < pool.spec.train.epochs]
+    table = Table(
+        f"{pool.spec.name}: what an epoch tells of the end",
+        f"{len(pool.draws)} random draws as every arm, none pruned. Rank correlation of the accuracy after an "
+        "epoch with the trial's value / % of the arm's best quarter that is then in its better half.",
+        ("arm", "best", "median", *(f"epoch {epoch}" for epoch in epochs)),
+    )
+    chance = pool.recorder.chance
+    for arm in pool.arms:
+        curves = [pool.recorder.run(draw.of(arm), draw.seed) for draw in pool.draws]
+        ends = [curve.value(chance) for curve in curves]
+        then = [[curve.after(epoch, chance) for curve in curves] for epoch in epochs]
+        table.add(
+            arm, f"{100 * max(ends):.1f}", f"{100 * statistics.median(ends):.1f}",
+            *(f"{rank_correlation(x, ends):.2f} / {100 * kept_by_half(x, ends):.0f}" for x in then),
+        )  # fmt: skip
+    return table
+
+
+def race(pool: Pool, searches: Searches, judge: str, quality: Quality) -> Table:
     """How good the choices of searches are after the same epochs. The first are random and not pruned."""
     table = Table(
-        f"{pool.spec.name}: the choice after so many epochs",
-        f"Accuracy of each arm's best trial, trained again with {FRESH} fresh seeds, %, mean ± sd over "
-        f"searches, when a third, two thirds and all of random search's {pool.epochs:,} epochs are spent. To "
-        "reach: epochs after which the choice is as good as random search's last one in the median, median; "
-        "and in how many searches that happened.",
+        f"{pool.spec.name}: the choice after so many epochs, {judge}",
+        "Accuracy of each arm's best trial, %, mean ± sd over searches, when a third, two thirds and all of "
+        f"random search's {pool.epochs:,} epochs are spent. To reach: epochs after which the choice is as "
+        "good as random search's last one in the median, median; and in how many searches that happened.",
         ("search", "arm", "searches", "epochs each", "after a third", "after two thirds", "after all",
          "epochs to reach random's", "share of random's", "reached"),
     )  # fmt: skip
     (_, baseline), *_ = searches.items()
     for arm in pool.arms:
-        target = statistics.median(
-            pool.quality(best_at(steps_of(tried, arm), pool.epochs)) for tried in baseline
-        )
+        target = statistics.median(quality(best_at(steps_of(tried, arm), pool.epochs)) for tried in baseline)
         for name, group in searches.items():
-            table.add(name, arm, *_run_of(pool, [steps_of(t, arm) for t in group], _epochs(group), target))
+            steps = [steps_of(tried, arm) for tried in group]
+            table.add(name, arm, *_run_of(pool, steps, _epochs(group), target, quality))
         table.notes.append(f"{arm}: random search's last choice has {100 * target:.2f} % in the median.")
     return table
 
@@ -109,16 +140,16 @@ def _epochs(group: Sequence[Sequence[Tried]]) -> list[int]:
 
 
 def _run_of(
-    pool: Pool, group: Sequence[Sequence[Step]], epochs: Sequence[int], target: float
+    pool: Pool, group: Sequence[Sequence[Step]], epochs: Sequence[int], target: float, quality: Quality
 ) -> tuple[str, ...]:
     def after(share: float) -> str:
         limit = share * pool.epochs
-        return spread([pool.quality(best_at(s, limit)) for s in group]) if min(epochs) >= limit else "-"
+        return spread([quality(best_at(steps, limit)) for steps in group]) if min(epochs) >= limit else "-"
 
-    def quality(chosen: Tried) -> float:
-        return chosen.value if chosen.value < target - NEAR else pool.quality(chosen)
+    def near(chosen: Tried) -> float:
+        return chosen.value if chosen.value < target - NEAR else quality(chosen)
 
-    reached = [epochs_to(steps, target, quality) for steps in group]
+    reached = [epochs_to(steps, target, near) for steps in group]
     median = statistics.median(reached)
     words = (f"{median:,.0f}", f"{median / pool.epochs:.2f}") if math.isfinite(median) else ("never", "-")
     return (
@@ -127,7 +158,7 @@ def _run_of(
     )  # fmt: skip
 
 
-def searches(pool: Pool) -> dict[str, list[list[Tried]]]:
+def searches(pool: Pool) -> Searches:
     """As many of each kind as there was time for; random ones need no training."""
     everything = len(pool.draws) * len(pool.arms)
     found = {
@@ -161,9 +192,11 @@ def measure(until: float = math.inf) -> Tables:
         pool = pool_of(spec, until)
         if pool.groups < STARTS:
             continue
-        tables.append(audit(pool))
+        tables += [foresight(pool), audit(pool)]
+        found = searches(pool)
+        tables.append(race(pool, found, "by its own score", pool.score))
         with contextlib.suppress(Late):
-            tables.append(race(pool, searches(pool)))
+            tables.append(race(pool, found, f"trained again with {FRESH} fresh seeds", pool.quality))
         hours = pool.recorder.trained_seconds / 3600
         tables[-1].notes.append(f"{len(pool.recorder.curves)} runs on file, {hours:.2f} CPU hours.")
     return tables
