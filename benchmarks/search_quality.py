@@ -41,8 +41,6 @@ ORDERS = 100
 """Searches replayed for each pruner, each on the pool in an order of its own."""
 SEEDS = 5
 """Searches with TPE."""
-TPE_SHARE = 1 / 3
-"""Of random search's epochs: as far as a search with TPE is followed."""
 NEAR = 0.01
 """A choice whose score is further below the target than this is not trained again: it was chosen for its
 score, which is more likely too high than too low."""
@@ -50,6 +48,7 @@ LOOKED_AT = (1, 2, 3, 4, 5, 6, 8, 10, 12)
 """Epochs of a curve."""
 Quality = Callable[[Tried | None], float]
 Searches = dict[str, list[list[Tried]]]
+TPE = "**default: TPE, Hyperband, by arm**"
 RACED = ("none", DEFAULT, 'by arm: `pruner = "halving"`', 'by arm: `pruner = "median"`')
 """Pruners of random draws that are set against TPE."""
 
@@ -99,8 +98,8 @@ def foresight(pool: Pool) -> Table:
     epochs = [epoch for epoch in LOOKED_AT if epoch < pool.spec.train.epochs]
     table = Table(
         f"{pool.spec.name}: what an epoch tells of the end",
-        f"{len(pool.draws)} random draws as every arm, none pruned. Rank correlation of the accuracy after an "
-        "epoch with the trial's value / % of the arm's best quarter that is then in its better half.",
+        f"{len(pool.draws)} random draws as every arm, none pruned. Rank correlation of the accuracy after "
+        "an epoch with the trial's value / % of the arm's best quarter that is then in its better half.",
         ("arm", "best", "median", *(f"epoch {epoch}" for epoch in epochs)),
     )
     chance = pool.recorder.chance
@@ -167,15 +166,30 @@ def searches(pool: Pool) -> Searches:
         ]
         for name in RACED
     }
-    kinds = {"**default: TPE, Hyperband, by arm**": pool.default, "stock: TPE, MedianPruner": pool.stock}
-    for name, one in kinds.items():
-        found[name] = []
+    kinds = {TPE: pool.default, "stock: TPE, MedianPruner": pool.stock}
+    found |= {name: [] for name in kinds}
+    with contextlib.suppress(Late):
         for order in range(SEEDS):
-            try:
-                found[name].append(one(order, round(pool.epochs * TPE_SHARE)))
-            except Late:
-                break
+            for name, one in kinds.items():
+                found[name].append(one(order, pool.epochs))
     return {name: group for name, group in found.items() if group}
+
+
+def finished_anyway(pool: Pool, name: str, group: Sequence[Sequence[Tried]]) -> str:
+    """Of the trials that a sampler proposed and a pruner stopped, every tenth is run to its end."""
+    stopped = [
+        (trial, max(t.value for t in tried if t.arm == trial.arm and not t.pruned))
+        for tried in group
+        for trial in tried[STARTS * len(pool.arms) :]
+        if trial.pruned
+    ]
+    sample = stopped[::10]
+    ends = [pool.recorder.run(trial.values, trial.seed).value(pool.recorder.chance) for trial, _ in sample]
+    wrong = sum(end > best for end, (_, best) in zip(ends, sample, strict=True))
+    return (
+        f"{name}: {len(stopped)} trials pruned after the first {STARTS} draws; {len(sample)} of them, every "
+        f"tenth, were run to the end anyway, and {wrong} would have beaten the best of their arm."
+    )
 
 
 class Tables(list[Table]):
@@ -197,6 +211,9 @@ def measure(until: float = math.inf) -> Tables:
         tables.append(race(pool, found, "by its own score", pool.score))
         with contextlib.suppress(Late):
             tables.append(race(pool, found, f"trained again with {FRESH} fresh seeds", pool.quality))
+        if TPE in found:
+            with contextlib.suppress(Late):
+                tables[-1].notes.append(finished_anyway(pool, TPE, found[TPE]))
         hours = pool.recorder.trained_seconds / 3600
         tables[-1].notes.append(f"{len(pool.recorder.curves)} runs on file, {hours:.2f} CPU hours.")
     return tables
