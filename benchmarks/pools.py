@@ -18,7 +18,7 @@ from search.space import suggested_names
 from search.spec import StudySpec
 from search.studyfile import load_spec
 
-DRAWS = {"digits": 60, "cifar5k": 24}
+DRAWS = {"digits": 40, "cifar5k": 20}
 """In the pool, each trained as every arm."""
 STARTS = 10
 """Random draws with which TPE begins; they are taken from the pool."""
@@ -101,19 +101,19 @@ class Pool:
         given = matched_trials(shuffled(self.draws, order), self.arms)
         return search(spec, RandomSampler(seed=order), pruner(spec), given, enough, self.recorder)
 
-    def default(self, order: int, epochs: int) -> list[Tried]:
-        """The search as it is, with the first draws of random search number `order`."""
+    def tpe(self, order: int, pruner: Pruner) -> list[Tried]:
+        """The search as search.run does it, its first draws those of random search number `order`."""
         spec = seeded(self.spec, order)
         given = matched_trials(shuffled(self.draws, order)[:STARTS], self.arms)
         sampler = make_sampler(spec, suggested_names(spec.space))
-        return search(spec, sampler, make_pruner(spec), given, spent(epochs), self.recorder)
+        return search(spec, sampler, pruner(spec), given, spent(self.epochs), self.recorder)
 
-    def stock(self, order: int, epochs: int) -> list[Tried]:
+    def stock(self, order: int) -> list[Tried]:
         """What `optuna.create_study(pruner=MedianPruner())` does, the block one parameter among others."""
         spec = seeded(self.spec, order, design="free")
         given = free_trials(shuffled(self.draws, order)[:STARTS], self.arms, order)
         sampler = TPESampler(seed=order)
-        return search(spec, sampler, MedianPruner(), given, spent(epochs), self.recorder)
+        return search(spec, sampler, MedianPruner(), given, spent(self.epochs), self.recorder)
 
     def score(self, chosen: Tried | None) -> float:
         """What it was chosen by, 0 to 1; an arm for which nothing ran to the end is at chance."""
