@@ -167,7 +167,7 @@ def searches(pool: Pool) -> Searches:
         ]
         for name in RACED
     }
-    kinds = {
+    kinds: dict[str, Callable[[int], list[Tried]]] = {
         TPE: lambda order: pool.tpe(order, PRUNERS[DEFAULT]),
         "stock: TPE, MedianPruner": pool.stock,
         'TPE, by arm: `pruner = "halving"`': lambda order: pool.tpe(order, PRUNERS[HALVING]),
