@@ -102,7 +102,7 @@ class Recorder:
 
         before = time.process_time()
         result = train(build(architecture, seed), self.data, config, listen)
-        accuracies = [round(epoch.val_accuracy, 6) for epoch in result.epochs]
+        accuracies = [epoch.val_accuracy for epoch in result.epochs]  # in full: samplers and pruners see ties
         run = {
             "key": key, "arm": architecture.block, "depth": architecture.depth, "accuracies": accuracies,
             "outcome": result.outcome, "seconds": round(time.process_time() - before, 2),

@@ -15,11 +15,13 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import optuna
 import torch
 
+from benchmarks.coverage import coverage
 from benchmarks.curves import Late
 from benchmarks.judging import (
     Kills,
@@ -32,12 +34,26 @@ from benchmarks.judging import (
     spread,
     steps_of,
 )
-from benchmarks.pools import DEFAULT, FRESH, PRUNERS, STARTS, Pool, cifar5k, pool_of, spent
+from benchmarks.pools import (
+    ARM_HALVING,
+    ARM_HYPERBAND,
+    DEFAULT,
+    FRESH,
+    HALVING,
+    MIXED_MEDIAN,
+    NONE,
+    PRUNERS,
+    STARTS,
+    Pool,
+    cifar5k,
+    pool_of,
+    spent,
+)
 from benchmarks.replay import Tried
 from benchmarks.table import Table, surroundings
 from search.studyfile import find_study, load_spec
 
-ORDERS = 50
+ORDERS = 30
 """Searches replayed for each pruner, each on the pool in an order of its own."""
 SEEDS = {"digits": 5, "cifar5k": 0}
 """Searches with TPE: what it proposes has to be trained."""
@@ -48,9 +64,7 @@ LOOKED_AT = (1, 2, 3, 4, 5, 6, 8, 10, 12)
 """Epochs of a curve."""
 Quality = Callable[[Tried | None], float]
 Searches = dict[str, list[list[Tried]]]
-TPE = "**default: TPE, Hyperband, by arm**"
-HALVING = 'by arm: `pruner = "halving"`'
-RACED = ("none", DEFAULT, HALVING, 'by arm: `pruner = "median"`')
+RACED = (NONE, DEFAULT, HALVING, ARM_HYPERBAND, ARM_HALVING, "arm, halving from 1, factor 3", MIXED_MEDIAN)
 """Pruners of random draws that are set against TPE."""
 
 
@@ -68,7 +82,7 @@ def audit(pool: Pool) -> Table:
          *(f"{arm}: lost" for arm in pool.arms)),
     )  # fmt: skip
     for name, pruner in PRUNERS.items():
-        if name == "none":
+        if name == NONE:
             continue
         found: dict[str, list[Kills]] = {arm: [] for arm in pool.arms}
         for order in range(ORDERS):
@@ -168,14 +182,14 @@ def searches(pool: Pool) -> Searches:
         for name in RACED
     }
     kinds: dict[str, Callable[[int], list[Tried]]] = {
-        TPE: lambda order: pool.tpe(order, PRUNERS[DEFAULT]),
-        "stock: TPE, MedianPruner": pool.stock,
-        'TPE, by arm: `pruner = "halving"`': lambda order: pool.tpe(order, PRUNERS[HALVING]),
+        f"TPE, {name}": partial(pool.tpe, pruner=PRUNERS[name])
+        for name in (DEFAULT, ARM_HYPERBAND, ARM_HALVING)
     }
+    kinds["stock: TPE, MedianPruner"] = pool.stock
     found |= {name: [] for name in kinds}
-    with contextlib.suppress(Late):
-        for order in range(SEEDS[pool.spec.name]):
-            for name, one in kinds.items():
+    for order in range(SEEDS[pool.spec.name]):
+        for name, one in kinds.items():
+            with contextlib.suppress(Late):
                 found[name].append(one(order))
     return {name: group for name, group in found.items() if group}
 
@@ -211,14 +225,15 @@ def measure(until: float = math.inf) -> Tables:
         pool = pool_of(spec, until)
         if len(pool.draws) < STARTS:
             continue
-        tables += [foresight(pool), audit(pool)]
+        tables += [foresight(pool), audit(pool), coverage(pool)]
         found = searches(pool)
         tables.append(race(pool, found, "by its own score", pool.score))
         with contextlib.suppress(Late):
             tables.append(race(pool, found, f"trained again with {FRESH} fresh seeds", pool.quality))
-        if TPE in found:
-            with contextlib.suppress(Late):
-                tables[-1].notes.append(finished_anyway(pool, TPE, found[TPE]))
+        for name in found:
+            if name.startswith("TPE"):
+                with contextlib.suppress(Late):
+                    tables[-1].notes.append(finished_anyway(pool, name, found[name]))
         hours = pool.recorder.trained_seconds / 3600
         tables[-1].notes.append(f"{len(pool.recorder.curves)} runs on file, {hours:.2f} CPU hours.")
     return tables
