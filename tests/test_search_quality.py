@@ -13,8 +13,9 @@ from optuna.samplers import RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
+from benchmarks.coverage import whole_pairs
 from benchmarks.curves import Curve, Recorder, random_draws
-from benchmarks.judging import best_at, epochs_to, kills, steps_of
+from benchmarks.judging import best_at, epochs_to, kept_by_half, kills, rank_correlation, steps_of
 from benchmarks.replay import Tried, free_trials, matched_trials, search, seeded, shuffled
 from search.arms import make_pruner, make_sampler
 from search.space import suggested_names
@@ -132,6 +133,29 @@ def test_an_arm_that_is_pruned_to_the_last_is_left_at_chance() -> None:
     found = kills([trial("plain", 0.3, epochs=1, pruned=True)], [0.9], [EPOCHS], chance=0.1)
     assert found.lost == pytest.approx(0.8)
     assert found.better_than_best == 1
+
+
+def test_what_an_early_epoch_tells_is_between_all_and_nothing() -> None:
+    ends = [0.1 * i for i in range(8)]
+    assert rank_correlation(ends, ends) == pytest.approx(1)
+    assert rank_correlation(ends[::-1], ends) == pytest.approx(-1)
+    assert rank_correlation([0.5] * 8, ends) == 0
+    assert kept_by_half(ends, ends) == 1
+    assert kept_by_half(ends[::-1], ends) == 0
+
+
+def test_pairs_are_draws_that_ended_as_plain_and_as_residual() -> None:
+    def of(arm: str, seed: int, pruned: bool = False) -> Tried:
+        return Tried({"block": arm}, seed, EPOCHS, pruned, 0.9)
+
+    tried = [
+        of("plain", 1),
+        of("residual", 1),
+        of("plain", 2),
+        of("residual", 2, pruned=True),
+        of("preact", 2),
+    ]
+    assert whole_pairs(tried) == 1
 
 
 def test_choices_are_dated_by_the_epochs_of_all_arms() -> None:
