@@ -13,7 +13,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from search.claims import SLOT
-from search.spec import StudySpec
+from search.spec import NEAR, Space, StudySpec, depth_of
 
 
 class Place(NamedTuple):
@@ -65,17 +65,17 @@ def _seed(*entropy: int) -> int:
     return int(np.random.SeedSequence(entropy).generate_state(1)[0] >> 1)
 
 
-class _ArmStorage:
-    """A storage in which the trials of other arms do not exist. Writing goes through."""
+class _PartStorage:
+    """A storage in which only some trials exist. Writing goes through."""
 
-    def __init__(self, study: Study, arm: str) -> None:
-        self._storage, self._study_id, self._arm = study._storage, study._study_id, arm
+    def __init__(self, study: Study, is_there: Callable[[FrozenTrial], bool]) -> None:
+        self._storage, self._study_id, self._is_there = study._storage, study._study_id, is_there
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
         trials = self._storage.get_all_trials(study_id, deepcopy=deepcopy, states=states)
-        return [trial for trial in trials if trial.params.get("block") == self._arm]
+        return [trial for trial in trials if self._is_there(trial)]
 
     def get_study_id_from_name(self, study_name: str) -> int:
         return self._study_id  # a pruner asks at every epoch
@@ -84,9 +84,11 @@ class _ArmStorage:
         return getattr(self._storage, name)
 
 
-def arm_view(study: Study, arm: str) -> Study:
-    """The study as if `arm` were its only block: what a sampler or pruner is handed."""
-    return Study(study_name=study.study_name, storage=_ArmStorage(study, arm))  # type: ignore[arg-type]
+def arm_view(study: Study, arm: str, also: Callable[[FrozenTrial], bool] = lambda trial: True) -> Study:
+    """The study as if `arm` were its only block: what a sampler or pruner is handed. `also`: of this arm's
+    trials, which ones."""
+    storage = _PartStorage(study, lambda trial: trial.params.get("block") == arm and also(trial))
+    return Study(study_name=study.study_name, storage=storage)  # type: ignore[arg-type]
 
 
 class SeededSampler(BaseSampler):
@@ -167,20 +169,42 @@ class MatchedSampler(SeededSampler):
         return super().sample_independent(self._view, trial, param_name, param_distribution)
 
 
-class ArmPruner(BasePruner):
-    """A pruner for each arm: a plain trial competes with plain trials only, however slowly it starts."""
+class PeerPruner(BasePruner):
+    """A pruner for each arm and depth: a trial competes with trials of its own arm that are about as deep.
 
-    def __init__(self, make: Callable[[], BasePruner]) -> None:
-        self._make = make
-        self._pruners: dict[str, tuple[BasePruner, Study]] = {}
+    Plain trials start slowly, deep ones do too. Judged by a whole arm, hardly a deep trial would get to its
+    end, and there would be nothing to compare arms by at that depth: see benchmarks/SEARCH.md.
+    """
+
+    def __init__(self, make: Callable[[], BasePruner], space: Space, near: float = NEAR) -> None:
+        """`near`: factor of depth up to which trials compete."""
+        self._make, self._space, self._near = make, space, near
+        self._pruners: dict[tuple[str, int], tuple[BasePruner, Study]] = {}
+        self._depths: dict[int, int] = {}
+        self._names = [f"blocks_{i}" for i in range(1, len(space.widths) + 1)]
+        blocks = space.blocks
+        self._fixed: int = blocks[0] if isinstance(blocks, tuple) and len(blocks) == 1 else 0  # no parameter
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        arm = trial.params["block"]
-        if arm not in self._pruners:
-            self._pruners[arm] = (self._make(), arm_view(study, arm))
-        pruner, view = self._pruners[arm]
+        arm, depth = trial.params["block"], self._depth(trial)
+        if (arm, depth) not in self._pruners:
+            view = arm_view(study, arm, lambda other: self._is_near(self._depth(other), depth))
+            self._pruners[arm, depth] = (self._make(), view)
+        pruner, view = self._pruners[arm, depth]
         view._thread_local.cached_all_trials = None
         return pruner.prune(view, trial)
+
+    def _is_near(self, depth: int, other: int) -> bool:
+        return max(depth, other) <= self._near * min(depth, other)
+
+    def _depth(self, trial: FrozenTrial) -> int:
+        """0 of a trial that is being drawn. Kept: it is asked for at every epoch, of every trial."""
+        if trial._trial_id not in self._depths:
+            blocks: list[int] = [trial.params.get(name, self._fixed) for name in self._names]
+            if not all(blocks):
+                return 0
+            self._depths[trial._trial_id] = depth_of(self._space, sum(blocks))
+        return self._depths[trial._trial_id]
 
 
 def make_sampler(spec: StudySpec, names: frozenset[str]) -> BaseSampler:
@@ -207,4 +231,4 @@ def make_pruner(spec: StudySpec) -> BasePruner:
         "none": NopPruner,
     }
     chosen = make[spec.search.pruner]
-    return chosen() if spec.search.design == "free" else ArmPruner(chosen)
+    return chosen() if spec.search.design == "free" else PeerPruner(chosen, spec.space)

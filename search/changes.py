@@ -84,7 +84,8 @@ def _checked(key: str, value: Any, rule: Rule) -> Any:
 
 def _at_depth(values: Values, space: Space, text: str) -> Values:
     """+6 and -6 count from the trial's depth."""
-    from search.recipes import depth_of, share_out
+    from search.recipes import share_out
+    from search.spec import depth_of
 
     names = [f"blocks_{i}" for i in range(1, len(space.widths) + 1)]
     blocks = [values[name] for name in names]

@@ -14,10 +14,8 @@ from search.errors import SpecError
 from search.plan import Choice, Plan
 from search.scores import final_score, ran_to_the_end
 from search.space import Values, dimensions, is_fixed, make_architecture, values_of
-from search.spec import Range, Space, StudySpec
+from search.spec import NEAR, Range, Space, StudySpec, depth_of
 
-NEAR = 1.35
-"""Factor of depth within which a recipe is taken from a neighbour: 15 to 27 convs for 20."""
 LEAST = 3
 """Runs to choose from; where fewer are near, the next ones in depth are taken as well."""
 
@@ -137,12 +135,6 @@ def _block_choices(space: Space) -> Sequence[int]:
     if isinstance(space.blocks, Range):
         return range(int(space.blocks.low), int(space.blocks.high) + 1)
     return space.blocks
-
-
-def depth_of(space: Space, blocks: int) -> int:
-    """Convs of a network with so many blocks in all; Architecture.depth of a network yet to be made."""
-    transitions = len(space.widths) - 1 if space.transition == "pool" else 0
-    return 1 + transitions + 2 * blocks
 
 
 def _distance(depth: int, other: int) -> float:

@@ -19,6 +19,10 @@ class Range:
     log: bool = False
 
 
+NEAR = 1.35
+"""Factor of depth up to which networks are peers, when one is pruned and when recipes are chosen: 15 to 27
+convs for 20."""
+
 Domain = Range | tuple[Any, ...]
 """A range, or choices; one choice is a fixed value."""
 
@@ -46,6 +50,12 @@ class Space:
     stem_pool: bool
     transition: str
     head: str
+
+
+def depth_of(space: Space, blocks: int) -> int:
+    """Convs of a network with so many blocks in all; Architecture.depth of a network yet to be made."""
+    transitions = len(space.widths) - 1 if space.transition == "pool" else 0
+    return 1 + transitions + 2 * blocks
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -170,6 +170,58 @@ def test_a_plain_trial_competes_with_plain_trials_only(tmp_path: Path, tiny: Stu
     assert abs(pruned["plain good"] - pruned["residual good"]) <= 6
 
 
+@pytest.mark.parametrize("pruner", ["hyperband", "halving", "median"])
+def test_a_deep_trial_competes_with_deep_trials_only(tmp_path: Path, tiny: StudySpec, pruner: str) -> None:
+    """Nets of 40 blocks at 20 %, of 4 at 90 %: judged together hardly a deep trial would run to its end."""
+    spec = replace(
+        tiny,
+        train=replace(tiny.train, epochs=15),
+        space=replace(tiny.space, block=("plain",), blocks=(4, 40)),
+        search=replace(tiny.search, pruner=pruner, sampler="random"),
+    )
+    study, claims = joined(tmp_path, spec)
+    pruned: Counter[str] = Counter()
+    drawn: Counter[int] = Counter()
+    for _ in range(80):
+        trial = study.ask()
+        blocks = suggest(trial, spec.space)["blocks_1"]
+        drawn[blocks] += 1
+        good = drawn[blocks] % 8 < 6  # of both depths alike
+        level = {4: 0.9, 40: 0.2}[blocks] * (1 if good else 0.5)
+        for epoch in range(1, 16):
+            trial.report(level + 0.001 * (drawn[blocks] % 7), epoch)
+            if trial.should_prune():
+                pruned[f"{blocks} {'good' if good else 'bad'}"] += 1
+                claims.finish(trial._trial_id, TrialState.PRUNED, level, {})
+                break
+        else:
+            claims.finish(trial._trial_id, TrialState.COMPLETE, level, {})
+    ended = {depth: drawn[depth] - pruned[f"{depth} good"] - pruned[f"{depth} bad"] for depth in (4, 40)}
+    assert pruned["40 bad"] >= 4
+    assert ended[40] >= ended[4] / 2
+
+
+def test_blocks_that_are_fixed_are_no_parameter_and_pruned_all_the_same(
+    tmp_path: Path, tiny: StudySpec
+) -> None:
+    spec = replace(
+        tiny,
+        train=replace(tiny.train, epochs=15),
+        space=replace(tiny.space, block=("plain",), blocks=(2,)),
+        search=replace(tiny.search, pruner="halving"),
+    )
+    study, claims = joined(tmp_path, spec)
+    ends = []
+    for number in range(12):
+        trial = study.ask()
+        suggest(trial, spec.space)
+        assert "blocks_1" not in trial.params
+        trial.report(1 / (1 + number), 3)
+        ends.append(trial.should_prune())
+        claims.finish(trial._trial_id, TrialState.PRUNED, 0.0, {})
+    assert ends == [False] + [True] * 11
+
+
 def test_rungs_are_epochs_done(tmp_path: Path, tiny: StudySpec) -> None:
     """15 epochs: Hyperband with its first rung at a fifth of the budget stops at epochs 3, 6 and 12."""
     spec = replace(

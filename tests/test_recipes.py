@@ -11,8 +11,8 @@ from test_report import made
 
 from search.datasets import DataConfig, load
 from search.errors import SpecError
-from search.recipes import choose, depth_of, ladder_of, make_plan, reachable_depths, share_out
-from search.spec import Range, Space, StudySpec
+from search.recipes import choose, ladder_of, make_plan, reachable_depths, share_out
+from search.spec import Range, Space, StudySpec, depth_of
 from search.studyfile import load_spec
 
 DIGITS = load_spec(Path("studies/digits.toml"))
