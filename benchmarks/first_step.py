@@ -24,17 +24,16 @@ def _ours(url: str, name: str) -> None:
     from search.loop import Stop
     from search.spec import StudySpec
     from search.storage import find, watch
-    from search.train import _Run
+    from search.train import Run
     from search.worker import Job, work
 
     imported = _age()
-    take = _Run.first_step
 
-    def first_step(run: Any) -> None:
-        take(run)
+    def after_step(run: Any) -> bool:
         _tell(imported)
+        return False
 
-    _Run.first_step = first_step  # type: ignore[method-assign]
+    Run.after_step = after_step  # type: ignore[method-assign]
     attrs = find(watch(url, writes=False), name).user_attrs
     spec = StudySpec.from_canonical(name, attrs["spec"])
     work(Job(spec, url, name, attrs["budget"], "cpu", load(spec.data).fingerprint()), Stop())
