@@ -64,25 +64,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--trials", type=int, metavar="N", help="of each search in usual and peers (24)")
     parser.add_argument("--rounds", type=int, metavar="N", help="of usual, peers and workers (3)")
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that everything runs")
+    parser.add_argument(
+        "--write", action="store_true", help="RESULTS.md of those named, the others listed as not measured"
+    )
     options = parser.parse_args(argv)
     if unknown := set(options.names) - set(ALL):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(ALL)}")
-    tables, failed = [], []
-    for name in options.names or ALL:
+    names = options.names or list(ALL)
+    writes = options.write or not (options.names or options.quick)
+    command = " ".join(["python -m benchmarks", *(sys.argv[1:] if argv is None else argv)])
+    tables: list[Table] = []
+    left = {name: f"{name}, in this run" for name in ALL}
+    for name in names:
         try:
             tables.append(ALL[name](**sizes(name, options)))
             print(tables[-1].markdown(), flush=True)
+            del left[name]
         except Exception as error:
             traceback.print_exc()
-            failed.append(f"{name}, which failed: {type(error).__name__}: {str(error)[:200]!r}")
-    everything = page(
-        " ".join(["python -m benchmarks", *(argv or sys.argv[1:])]), tables, [*UNMEASURED, *failed]
-    )
-    if options.names or options.quick:
+            left[name] = f"{name}, which failed: {type(error).__name__}: {str(error)[:200]!r}"
+        if writes:  # after each: they take an hour
+            RESULTS.write_text(page(command, tables, [*UNMEASURED, *left.values()]))
+    if not writes:
         print("\n".join(f"{goal.goal}: {goal.measured}" for table in tables for goal in table.goals))
-    else:
-        RESULTS.write_text(everything)
-    return 1 if failed else 0
+    return 1 if any(name in left for name in names) else 0
 
 
 def sizes(name: str, options: argparse.Namespace) -> dict[str, Any]:
