@@ -103,6 +103,8 @@ def test_a_benchmark_that_fails_loses_no_other(
     monkeypatch.setattr(command, "RESULTS", tmp_path / "RESULTS.md")
     assert command.main(["good"]) == 0
     assert not command.RESULTS.exists(), "a part of them is printed only"
+    assert command.main(["good", "--write"]) == 0
+    assert "Not measured: anything on a GPU; bad, in this run." in command.RESULTS.read_text()
     assert command.main([]) == 1
     text = command.RESULTS.read_text()
     assert "| quick | 1 s | yes |" in text
