@@ -105,12 +105,13 @@ def join_study(
             )
         )
         claims.patience = patience
-        study = optuna.load_study(study_name=name, storage=get_storage(claims))
-    stock = study._pop_waiting_trial_id  # reads every unfinished trial whole, each time a worker asks for one
-    study._pop_waiting_trial_id = lambda: (  # type: ignore[method-assign]
-        stock() if claims.is_waiting(study._study_id) else None
-    )
-    return study, claims
+        return _WorkerStudy(study_name=name, storage=get_storage(claims)), claims
+
+
+class _WorkerStudy(Study):
+    def _pop_waiting_trial_id(self) -> int | None:
+        """Optuna's own reads every unfinished trial whole, each time that a worker asks for one."""
+        return super()._pop_waiting_trial_id() if claims_of(self).is_waiting(self._study_id) else None
 
 
 def watch(url: str, writes: bool) -> BaseStorage:
