@@ -56,15 +56,17 @@ class Compiler:
     @contextmanager
     def epoch(self, feed: Feed, steps_left: int) -> Iterator[None]:
         """Around the training of each."""
-        convs = sum(isinstance(module, nn.Conv2d) for module in self.network.modules())
-        due = self.wanted and self.epochs == EPOCHS
-        if due and worth_compiling(steps_left, self.step_seconds, convs):
+        if self.wanted and self.epochs == EPOCHS and self._pays(steps_left):
             self.stepper.renew(recorder_for(self.device))  # steps are warmed up and captured anew
             forward = compiled(self.network, images_like(feed), self.autocast)
             self.forward = self.network if forward is None else forward
         started = time.perf_counter()
         yield
         self.epochs, self.step_seconds = self.epochs + 1, (time.perf_counter() - started) / feed.steps
+
+    def _pays(self, steps_left: int) -> bool:
+        convs = sum(isinstance(module, nn.Conv2d) for module in self.network.modules())
+        return worth_compiling(steps_left, self.step_seconds, convs)
 
     def close(self) -> None:
         """Compiled code is one architecture's: from the ninth on, torch would silently go without."""

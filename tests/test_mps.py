@@ -3,22 +3,20 @@ on a CPU."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import optuna
 import pytest
 from conftest import TINY
 from optuna.trial import FrozenTrial, TrialState
+from stored import stored_trials
 
 import search.mps
 from search.gpus import visible_gpus
@@ -81,25 +79,7 @@ class Fake:
         return process
 
     def trials(self) -> list[FrozenTrial]:
-        if not self.has_tables():
-            return []
-        storage = optuna.storages.RDBStorage(self.url, skip_table_creation=True)
-        try:
-            return optuna.load_study(study_name="tiny", storage=storage).get_trials()
-        except KeyError:
-            return []
-        finally:
-            storage.engine.dispose()
-
-    def has_tables(self) -> bool:
-        """Optuna would make them beside the command that is making them."""
-        if not (self.folder / "search.db").exists():
-            return False
-        with contextlib.closing(sqlite3.connect(self.folder / "search.db", timeout=60)) as connection:
-            try:
-                return bool(connection.execute("SELECT version_num FROM alembic_version").fetchall())
-            except sqlite3.OperationalError:
-                return False
+        return stored_trials(self.folder / "search.db", "tiny")
 
     def working(self, count: int = 2) -> list[int]:
         """Processes of workers that train."""

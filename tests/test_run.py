@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -17,6 +15,7 @@ import optuna
 import pytest
 from conftest import TINY
 from optuna.trial import FrozenTrial, TrialState
+from stored import stored_trials
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 REPOSITORY = Path(__file__).parents[1]
@@ -61,25 +60,7 @@ class Command:
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def trials(self, name: str = "tiny") -> list[FrozenTrial]:
-        if not self.has_tables():
-            return []
-        storage = optuna.storages.RDBStorage(self.url, skip_table_creation=True)
-        try:
-            return optuna.load_study(study_name=name, storage=storage).get_trials()
-        except KeyError:
-            return []
-        finally:
-            storage.engine.dispose()
-
-    def has_tables(self) -> bool:
-        """Looked up without Optuna, which would make them beside the command that is making them."""
-        if not (self.folder / "search.db").exists():
-            return False
-        with contextlib.closing(sqlite3.connect(self.folder / "search.db", timeout=60)) as connection:
-            try:
-                return bool(connection.execute("SELECT version_num FROM alembic_version").fetchall())
-            except sqlite3.OperationalError:
-                return False
+        return stored_trials(self.folder / "search.db", name)
 
     def wait_for(self, condition: Callable[[list[FrozenTrial]], bool]) -> list[FrozenTrial]:
         for _ in range(1200):
