@@ -61,8 +61,8 @@ QUICK: dict[str, dict[str, Any]] = {
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(ALL)}; none: all")
-    parser.add_argument("--trials", type=int, metavar="N", help="of each search in usual and peers (24)")
-    parser.add_argument("--rounds", type=int, metavar="N", help="of usual, peers and workers (3)")
+    parser.add_argument("--trials", type=int, metavar="N", help="of each search in usual (100) and peers (24)")
+    parser.add_argument("--rounds", type=int, metavar="N", help="of usual (1), peers (2) and workers (3)")
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that everything runs")
     parser.add_argument(
         "--write", action="store_true", help="RESULTS.md of those named, the others listed as not measured"

@@ -15,7 +15,7 @@ from benchmarks.table import Goal, Table, ratios, spread
 WAYS = {"Ray Tune": "list", "Ray Tune, reuse_actors": "reuse"}
 
 
-def measure(trials: int = 24, rounds: int = 3, epochs: int = 15) -> Table:
+def measure(trials: int = 24, rounds: int = 2, epochs: int = 15) -> Table:
     table = Table(
         f"{trials} trials by Ray Tune",
         f"The same configurations for the same epochs ({epochs}; those that diverge end early with us "

@@ -14,7 +14,7 @@ THREADS = {0: "torch's default threads", 1: "1 thread"}
 
 
 def measure(
-    trials: int = 24, rounds: int = 3, study: str | None = None, threads: tuple[int, ...] = (0, 1)
+    trials: int = 100, rounds: int = 1, study: str | None = None, threads: tuple[int, ...] = (0, 1)
 ) -> Table:
     """`study`: text of a study file instead of digits' default one; `threads`: of torch in the usual way, the
     goal's first."""
