@@ -1,5 +1,6 @@
-"""`python -m benchmarks`: measures everything and writes RESULTS.md. Take a machine on which nothing else
-runs. `python -m benchmarks NAME ...` measures some of it and only prints."""
+"""`python -m benchmarks`: measures speed and memory for an hour and writes RESULTS.md. Take a machine on
+which nothing else runs. `python -m benchmarks NAME ...` measures some of it and only prints, unless told to
+`--write`. What a search finds is another command: `python -m benchmarks.search_quality`."""
 
 from __future__ import annotations
 
@@ -61,7 +62,7 @@ QUICK: dict[str, dict[str, Any]] = {
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(ALL)}; none: all")
-    parser.add_argument("--trials", type=int, metavar="N", help="of each search in usual (100) and peers (24)")
+    parser.add_argument("--trials", type=int, metavar="N", help="of a search in usual (100) and peers (24)")
     parser.add_argument("--rounds", type=int, metavar="N", help="of usual (1), peers (2) and workers (3)")
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that everything runs")
     parser.add_argument(

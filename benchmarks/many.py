@@ -47,7 +47,8 @@ def measure(workers: int = 64, plans: tuple[tuple[int, float], ...] = PLANS) -> 
         joining, wall, ours, server = _measured(workers, trials, seconds)
         least, busy = trials * seconds / workers, trials * (ours + server)
         table.add(
-            f"{trials:,}", f"{seconds:g}", f"{joining:.1f}", f"{wall:.1f}", f"{least:.1f}", f"{wall / least:.2f}",
+            f"{trials:,}", f"{seconds:g}", f"{joining:.1f}", f"{wall:.1f}", f"{least:.1f}",
+            f"{wall / least:.2f}",
             f"{busy / cores:.1f}", f"{1000 * ours:.0f}", f"{1000 * server:.0f}",
             f"{busy / wall:.1f} of {cores}",
         )  # fmt: skip
@@ -62,7 +63,7 @@ def measure(workers: int = 64, plans: tuple[tuple[int, float], ...] = PLANS) -> 
 
 
 def _measured(workers: int, trials: int, seconds: float) -> tuple[float, float, float, float]:
-    """Seconds until all have joined and of wall time, and of CPU per trial of the workers and of the server."""
+    """Seconds until all have joined, and of wall time; of CPU per trial of the workers and of the server."""
     from crew import CONTEXT, accounted_for
     from postgres_server import PostgresServer
 
@@ -83,6 +84,7 @@ def _measured(workers: int, trials: int, seconds: float) -> tuple[float, float, 
             joining = time.perf_counter() - began
             for worker in crew:
                 worker.join()
+            assert not any(worker.exitcode for worker in crew), "its trial would wait for another"
             found = study.get_trials(deepcopy=False)
             study._storage.remove_session()
         accounted_for(found, trials)
@@ -94,7 +96,7 @@ def _work(url: str, trials: int, seconds: float, folder: str, ready: Any) -> Non
     """A worker that begins when all are ready, and writes down what CPU it used since."""
     import crew
 
-    os.environ |= {"ARCHSEARCH_HEARTBEAT": "10", "ARCHSEARCH_GRACE": "60"}  # the defaults; tests have shorter ones
+    os.environ |= {"ARCHSEARCH_HEARTBEAT": "10", "ARCHSEARCH_GRACE": "60"}  # as users have; tests do not
     joined: list[float] = []
 
     def begin(_: object) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+
 import torch
 
 from benchmarks.table import Goal, Table, spread
@@ -42,7 +44,7 @@ def measure(repeats: int = 3, nets: tuple[tuple[int, int, int, int], ...] = NETS
         config = TrainConfig(epochs=15, batch_size=batch, optimizer="sgd", lr=0.05, seed=0)
         data = digits if side == 8 else _enlarged(digits, side)
         gains = {m: [gain(net, config, data, m) for _ in range(repeats)] for m in (2, 5, 10)}
-        best = max(best, *(sum(found) / repeats for found in gains.values()))
+        best = max(best, *map(statistics.median, gains.values()))
         cells = [spread(found, 2, "x") for found in gains.values()]
         table.add(f"{side}x{side}", str(net.depth), str(width), str(batch), *cells)
     table.goals.append(Goal("several seeds as one network", f"up to {best:.1f}x", None))

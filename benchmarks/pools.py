@@ -13,7 +13,7 @@ from optuna.samplers import RandomSampler, TPESampler
 
 from benchmarks.curves import Draw, Recorder, random_draws, whole
 from benchmarks.replay import Tried, free_trials, matched_trials, search, seeded, shuffled
-from search.arms import PeerPruner, make_pruner, make_sampler
+from search.arms import MatchedSampler, PeerPruner, make_pruner
 from search.space import suggested_names
 from search.spec import StudySpec
 from search.studyfile import load_spec
@@ -65,8 +65,14 @@ PRUNERS: dict[str, Pruner] = {
     DEFAULT: _named("hyperband"),
     HALVING: _named("halving"),
     MEDIAN: _named("median"),
-    "arm and depth, Hyperband from 1, factor 2": _by_depth(_hyperband(1, 2)),
-    "arm and depth, halving from 2, factor 2": _by_depth(_halving(2, 2)),
+    **{
+        f"arm and depth, Hyperband from {least}, factor {factor}": _by_depth(_hyperband(least, factor))
+        for least, factor in ((1, 2), (2, 2), (1, 3), (1, 4))
+    },
+    **{
+        f"arm and depth, halving from {least}, factor {factor}": _by_depth(_halving(least, factor))
+        for least, factor in ((2, 2), (1, 2), (1, 3), (2, 3))
+    },
     **{
         f"arm, Hyperband from {least}, factor {factor}": _by_arm(_hyperband(least, factor))
         for least, factor in ((3, 2), (1, 2), (2, 2), (5, 2), (1, 3), (3, 3), (3, 4))
@@ -118,11 +124,15 @@ class Pool:
         given = matched_trials(shuffled(self.draws, order), self.arms)
         return search(spec, RandomSampler(seed=order), pruner(spec), given, enough, self.recorder)
 
-    def tpe(self, order: int, pruner: Pruner) -> list[Tried]:
-        """The search as search.run does it, its first draws those of random search number `order`."""
+    def tpe(self, order: int, pruner: Pruner, starts: int) -> list[Tried]:
+        """The search as search.run does it, its first draws those of random search number `order`. TPE
+        begins after so many of them."""
         spec = seeded(self.spec, order)
-        given = matched_trials(shuffled(self.draws, order)[:STARTS], self.arms)
-        sampler = make_sampler(spec, suggested_names(spec.space))
+        given = matched_trials(shuffled(self.draws, order)[:starts], self.arms)
+        names = suggested_names(spec.space)
+        sampler = MatchedSampler(
+            self.arms, names, lambda seed: TPESampler(n_startup_trials=starts, seed=seed), spec.search.seed
+        )
         return search(spec, sampler, pruner(spec), given, spent(self.epochs), self.recorder)
 
     def stock(self, order: int) -> list[Tried]:

@@ -1,9 +1,8 @@
 """How good a choice is after so many epochs, what pruners kill: `python -m benchmarks.search_quality`.
 
 Our default against random search without pruning and against stock TPE with MedianPruner; pruners on one pool
-of recorded curves. Writes SEARCH.md. Too long for `python -m benchmarks` without a name: two hours of a core
-the first time, a minute once all curves are on file. `--minutes N` trains for so long at most; the next call
-goes on.
+of recorded curves. Writes SEARCH.md, and keeps what is written there by hand. Two hours of a core the first
+time, a minute once all curves are on file. `--minutes N` trains for so long at most; the next call goes on.
 """
 
 from __future__ import annotations
@@ -60,6 +59,7 @@ SEEDS = {"digits": 5, "cifar5k": 0}
 NEAR = 0.01
 """A choice whose score is further below the target than this is not trained again: it was chosen for its
 score, which is more likely too high than too low."""
+BY_HAND = "<!-- by hand -->"
 LOOKED_AT = (1, 2, 3, 4, 5, 6, 8, 10, 12)
 """Epochs of a curve."""
 Quality = Callable[[Tried | None], float]
@@ -181,33 +181,38 @@ def searches(pool: Pool) -> Searches:
         ]
         for name in RACED
     }
-    kinds: dict[str, Callable[[int], list[Tried]]] = {
-        f"TPE, {name}": partial(pool.tpe, pruner=PRUNERS[name])
-        for name in (DEFAULT, ARM_HYPERBAND, ARM_HALVING)
-    }
-    kinds["stock: TPE, MedianPruner"] = pool.stock
-    found |= {name: [] for name in kinds}
+    found |= {name: [] for name in kinds(pool)}
     for order in range(SEEDS[pool.spec.name]):
-        for name, one in kinds.items():
+        for name, one in kinds(pool).items():
             with contextlib.suppress(Late):
                 found[name].append(one(order))
     return {name: group for name, group in found.items() if group}
 
 
+def kinds(pool: Pool) -> dict[str, Callable[[int], list[Tried]]]:
+    """Searches with TPE, given their number."""
+    ours = {
+        f"TPE after {starts} draws, {DEFAULT}": partial(pool.tpe, pruner=PRUNERS[DEFAULT], starts=starts)
+        for starts in (5, STARTS)
+    }
+    return ours | {"stock: TPE, MedianPruner": pool.stock}
+
+
 def finished_anyway(pool: Pool, name: str, group: Sequence[Sequence[Tried]]) -> str:
     """Of the trials that a sampler proposed and a pruner stopped, every tenth is run to its end."""
+    drawn = {draw.seed for draw in pool.draws}  # the end of which is known
     stopped = [
         (trial, max(t.value for t in tried if t.arm == trial.arm and not t.pruned))
         for tried in group
-        for trial in tried[STARTS * len(pool.arms) :]
-        if trial.pruned
+        for trial in tried
+        if trial.pruned and trial.seed not in drawn
     ]
     sample = stopped[::10]
     ends = [pool.recorder.run(trial.values, trial.seed).value(pool.recorder.chance) for trial, _ in sample]
     wrong = sum(end > best for end, (_, best) in zip(ends, sample, strict=True))
     return (
-        f"{name}: {len(stopped)} trials pruned after the first {STARTS} draws; {len(sample)} of them, every "
-        f"tenth, were run to the end anyway, and {wrong} would have beaten the best of their arm."
+        f"{name}: of its own proposals, {len(stopped)} were pruned; {len(sample)} of them, every tenth, "
+        f"were run to the end anyway, and {wrong} would have beaten the best of their arm."
     )
 
 
@@ -245,10 +250,17 @@ def main() -> int:
     minutes = parser.parse_args().minutes
     tables = measure(time.monotonic() + 60 * minutes)
     title = f"# How good a search is\n\n`python -m benchmarks.search_quality`, {surroundings()}"
-    text = f"{title}\n\n{tables.markdown()}"
+    path = Path(__file__).with_name("SEARCH.md")
+    text = f"{title}\n\n{by_hand(path)}{tables.markdown()}"
     print(text)
-    Path(__file__).with_name("SEARCH.md").write_text(text)
+    path.write_text(text)
     return 0
+
+
+def by_hand(path: Path) -> str:
+    """What a person made of it the last time: between two lines that say so."""
+    parts = path.read_text().split(BY_HAND) if path.exists() else []
+    return f"{BY_HAND}{parts[1]}{BY_HAND}\n\n" if len(parts) == 3 else ""
 
 
 if __name__ == "__main__":

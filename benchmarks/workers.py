@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import tempfile
 from collections import defaultdict
 from datetime import datetime
@@ -60,7 +61,7 @@ def measure(trials: int = 16, rounds: int = 3, counts: tuple[int, ...] = (1, 2),
                 Goal(
                     f"{count} workers at least {SHARE:g} n times as fast as one, while all have work",
                     f"{spread(shares, 3)} n",
-                    sorted(shares)[len(shares) // 2] >= SHARE,
+                    statistics.median(shares) >= SHARE,
                 )
             )
     return table

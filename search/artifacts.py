@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +13,7 @@ from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 
 from models.architecture import Architecture
 from search.curves import curves_svg
+from search.errors import tell_once
 from search.scores import final_score, ran_to_the_end
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ def keep_if_best(
                     artifact_store=store, file_path=str(path), study_or_trial=trial, mimetype=kind
                 )
     except (OSError, RuntimeError) as error:  # torch's word for a disk that is full
-        _tell(f"artifacts of good trials cannot be kept in {artifact_folder()}: {error}")
+        tell_once(f"artifacts of good trials cannot be kept in {artifact_folder()}: {error}")
 
 
 def _write(
@@ -90,9 +89,3 @@ def _write(
         weights,
     )
     return [text, json, svg, weights]
-
-
-@cache
-def _tell(line: str) -> None:
-    """Once in a process."""
-    print(line, file=sys.stderr)

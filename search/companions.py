@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from search.attempt import Setup
 from search.claims import ClaimStorage
 from search.data import steps_per_epoch
-from search.objective import free, raise_device_failure
+from search.objective import free, is_out_of_memory, raise_device_failure
 from search.together import gain
 
 MEMBERS = {"cpu": 5, "cuda": 10}
@@ -66,15 +66,17 @@ class Companions:
         data, config = setup.data, setup.config
         members = min(MEMBERS[data.device.type], self.most)
         steps = config.epochs * steps_per_epoch(len(data.train_NHWC), config.batch_size)
-        if members < 2 or steps < LEAST_STEPS:
-            return 1
-        try:
-            return members if gain(setup.architecture, config, data, members) >= PAYS else 1
-        except Exception as error:
-            raise_device_failure(error)
-            return 1  # alone, it shows what is wrong with it
-        finally:
-            free(data.device)
+        while members > 1 and steps >= LEAST_STEPS:
+            try:
+                return members if gain(setup.architecture, config, data, members) >= PAYS else 1
+            except Exception as error:
+                raise_device_failure(error)
+                if not is_out_of_memory(error):
+                    return 1  # alone, it shows what is wrong with it
+                members //= 2
+            finally:
+                free(data.device)
+        return 1
 
 
 def _kind(setup: Setup) -> str:

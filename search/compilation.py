@@ -9,16 +9,15 @@ does a run's first step, which the probe watches with hooks: those would break t
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
 
 import torch
 from torch import Tensor, nn
 
 from search.data import Feed
+from search.errors import tell_once
 from search.graph import Stepper, recorder_for
 
 GAIN = 1.2
@@ -96,7 +95,7 @@ def compiled(
     except Exception as error:
         if isinstance(error, torch.AcceleratorError) and not isinstance(error, torch.OutOfMemoryError):
             raise  # the GPU is ill
-        _tell(f"steps are not compiled, training goes on without: {_short(error)}")
+        tell_once(f"steps are not compiled, training goes on without: {_short(error)}")
         torch._dynamo.reset()
         return None
     finally:
@@ -108,9 +107,3 @@ def compiled(
 
 def _short(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]
-
-
-@cache
-def _tell(line: str) -> None:
-    """Once in a process."""
-    print(line, file=sys.stderr)

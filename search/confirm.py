@@ -19,6 +19,7 @@ from search.options import (
     study_name,
     study_words,
     whole,
+    worker_words,
 )
 
 if TYPE_CHECKING:
@@ -214,7 +215,7 @@ def _tell(options: argparse.Namespace, console: Console, study: Study, plan: Pla
     say(console, confirmed(verdicts))
     words = study_words(options) + ([f"--as={options.as_name}"] if options.as_name else [])
     if ended.stopped:
-        again = [*words, *([f"--workers={options.workers}"] if options.workers != "auto" else [])]
+        again = words + worker_words(options) + (["--alone"] if options.alone else [])
         line = command_line("confirm", again, options.storage)
         say(console, f"stopped; nothing is lost. To continue: {line}")
         return

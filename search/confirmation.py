@@ -18,10 +18,10 @@ from search.attempt import Attempt, Setup
 from search.companions import Companions
 from search.data import TrainingData, to_device
 from search.datasets import DataConfig, Images, Parts, Whole
-from search.errors import SearchError, SpecError, StudyFailed
+from search.errors import SpecError, StudyFailed
 from search.evaluation import State, TrainResult, evaluate
 from search.leases import ClaimLost
-from search.objective import Ending, Objective, free, raise_device_failure
+from search.objective import PASSING, Ending, Objective, free, raise_device_failure
 from search.optimization import autocast_of
 from search.patience import to_stderr
 from search.plan import Plan
@@ -73,8 +73,8 @@ def open_confirmation(
 
 
 class Splits:
-    """From a seed: what a run trains and validates on, and its test images. Keeps the last split: runs are
-    queued seed by seed."""
+    """From a seed: what a run trains and validates on, and its test images. Keeps the last split: runs
+    that are trained alone are queued seed by seed."""
 
     def __init__(self, whole: Whole, config: DataConfig, device: torch.device) -> None:
         self.whole, self.config, self.device = whole, config, device
@@ -102,12 +102,17 @@ class Confirmation(Objective):
     companions: Companions
 
     def run(self, trial: optuna.Trial, interrupted: Callable[[], bool]) -> str:
-        setup = self.begin(trial)
+        try:
+            setup = self.begin(trial)
+        except PASSING:
+            raise
+        except Exception as error:  # the images of its split take memory
+            return self.fail(trial, error)
         if setup is None:
             return "infeasible"
         try:
             left = self.train_with_others(trial, setup, interrupted)
-        except (SearchError, ClaimLost, optuna.exceptions.StorageInternalError):
+        except PASSING:
             raise
         except Exception as error:  # of memory, or of one of them: alone, each shows its own
             self.companions.part(trial, setup)

@@ -6,11 +6,9 @@ from __future__ import annotations
 import os
 import random
 import sqlite3
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ from filelock import FileLock
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from search.errors import DatabaseError, SpecError
+from search.errors import DatabaseError, SpecError, tell_once
 
 DEFAULT_URL = "sqlite:///studies/search.db"
 BUSY_SECONDS = 60
@@ -55,16 +53,11 @@ def storage_url(option: str | None) -> str:
             raise SpecError(f"--storage must name a file: a search outlives its process, got {text!r}")
         _check_local(Path(url.database or ""))
     elif option and url.password:
-        _warn(
+        tell_once(
             "warning: others on this machine can read a password in --storage: put it into a file and name "
             "that in OPTUNA_STORAGE_PASSWORD_FILE"
         )
     return text
-
-
-@cache
-def _warn(line: str) -> None:
-    print(line, file=sys.stderr)
 
 
 def is_sqlite(url: URL | str) -> bool:

@@ -1,4 +1,10 @@
-"""What can go wrong for a person, each with the exit code of the command that met it."""
+"""What can go wrong for a person, each with the exit code of the command that met it; and what goes on
+all the same."""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
 
 
 class SearchError(Exception):
@@ -33,3 +39,9 @@ class DatabaseError(SearchError):
     """The database is out of reach."""
 
     exit_code = 75
+
+
+@cache
+def tell_once(line: str) -> None:
+    """In a process, of what fails without stopping anything."""
+    print(line, file=sys.stderr)

@@ -7,13 +7,14 @@ to run them.
 from __future__ import annotations
 
 import gc
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Protocol
 
 import torch
+
+from search.errors import tell_once
 
 WARM_UP = 3
 """Steps that are taken as they are before one is captured: cuDNN times its kernels, cuBLAS gets its
@@ -67,7 +68,7 @@ class Stepper:
             recorder.record(step)
             self.recorded = True
         except RuntimeError as error:
-            _tell(f"steps are not captured, training goes on without: {_first_line(error)}")
+            tell_once(f"steps are not captured, training goes on without: {_first_line(error)}")
             self.free()
 
     def renew(self, recorder: Recorder | None) -> None:
@@ -160,9 +161,3 @@ def _first_line(error: BaseException) -> str:
     while error.__context__ is not None:
         error = error.__context__
     return (str(error) or type(error).__name__).splitlines()[0]
-
-
-@cache
-def _tell(line: str) -> None:
-    """Once in a process."""
-    print(line, file=sys.stderr)

@@ -109,8 +109,7 @@ def run_trials(
             raise
         finally:
             watchdog.rest()
-        if outcome == "interrupted":
-            claims.give_back()
+        claims.give_back()  # it was interrupted, or others that it had taken along were
         if outcome == "error":
             check_failures(study, before)
 

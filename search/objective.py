@@ -34,6 +34,8 @@ from search.train import train
 
 LAST_EPOCHS = 3
 """A trial's value is the mean validation accuracy of so many last epochs: a maximum would reward luck."""
+PASSING = (SearchError, ClaimLost, optuna.exceptions.StorageInternalError)
+"""Errors that are not of a trial's own making."""
 MAX_TRACEBACK = 8000
 """Characters kept of an error, its end."""
 
@@ -110,7 +112,11 @@ class Objective:
 
     def train(self, trial: optuna.Trial, setup: Setup, interrupted: Callable[[], bool]) -> str:
         images, device = len(setup.data.train_NHWC), setup.data.device
-        if refused := admission(setup.architecture, setup.config, images, device, interrupted):
+        try:
+            refused = admission(setup.architecture, setup.config, images, device, interrupted)
+        except Exception as error:
+            return self.fail(trial, error)
+        if refused:
             if refused == "oom":
                 self.claims.finish(trial._trial_id, TrialState.PRUNED, None, {"outcome": "oom"})
             return refused
@@ -122,10 +128,10 @@ class Objective:
             attempt.replay(resume)
             result = train(network, setup.data, setup.config, attempt.report, interrupted, keep, resume)
             ending = self.ending(attempt, network, result, interrupted)
-        except (SearchError, ClaimLost, optuna.exceptions.StorageInternalError):
+        except PASSING:
             raise
         except Exception as error:
-            outcome = self._fail(trial, error)
+            outcome = self.fail(trial, error)
             attempt.kept.remove()
             return outcome
         finally:
@@ -150,10 +156,10 @@ class Objective:
         attempt.kept.remove()
         return ending.outcome
 
-    def _fail(self, trial: optuna.Trial, error: Exception) -> str:
+    def fail(self, trial: optuna.Trial, error: Exception) -> str:
         """Deterministic errors are not tried again. Raises DeviceError when the GPU failed: no trial runs in
         this process any more, and this one is for another worker."""
-        out_of_memory = _is_out_of_memory(error)
+        out_of_memory = is_out_of_memory(error)
         if _is_device_failure(error) and not out_of_memory:
             self.claims.release(trial._trial_id, spent=traceback.format_exc()[-MAX_TRACEBACK:])
             raise_device_failure(error)
@@ -231,7 +237,7 @@ def _short(value: float) -> float | None:
 
 def raise_device_failure(error: Exception) -> None:
     """Raises DeviceError where it was the GPU that failed: no trial runs in this process any more."""
-    if _is_device_failure(error) and not _is_out_of_memory(error):
+    if _is_device_failure(error) and not is_out_of_memory(error):
         raise DeviceError(f"the GPU failed: {str(error).splitlines()[0]}") from error
 
 
@@ -239,7 +245,7 @@ def _is_device_failure(error: Exception) -> bool:
     return isinstance(error, torch.AcceleratorError) or "CUDA error" in str(error)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     words = ("can't allocate memory", "out of memory", "_STATUS_ALLOC_FAILED")  # of CPU, CUDA, cuBLAS, cuDNN

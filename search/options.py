@@ -40,7 +40,7 @@ def add_storage_option(parser: argparse.ArgumentParser) -> None:
 
 def add_worker_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--workers", type=workers, default="auto", metavar="N", help="auto: one per CPU core or GPU"
+        "--workers", type=workers, default="auto", metavar="N", help="auto: one per core or place on a GPU"
     )
     add_device_option(parser)
     parser.add_argument(
@@ -51,6 +51,15 @@ def add_worker_options(parser: argparse.ArgumentParser) -> None:
         help="workers on one GPU (1); auto: as many as its memory has room for",
     )
     parser.add_argument("--quiet", action="store_true", help="print the summary only")
+
+
+def worker_words(options: argparse.Namespace) -> list[str]:
+    """What add_worker_options adds, as typed."""
+    words = []
+    for name, default in (("workers", "auto"), ("device", "auto"), ("per_gpu", 1)):
+        if (value := getattr(options, name)) != default:
+            words.append(f"--{name.replace('_', '-')}={value}")
+    return words + (["--quiet"] if options.quiet else [])
 
 
 def add_device_option(parser: argparse.ArgumentParser) -> None:

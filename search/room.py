@@ -35,7 +35,7 @@ def take_share(device: torch.device, per_gpu: int) -> None:
     if device.type != "cuda" or per_gpu == 1:
         return
     _, total = torch.cuda.mem_get_info(device)
-    torch.cuda.set_per_process_memory_fraction(fraction(total, per_gpu), device)
+    torch.cuda.set_per_process_memory_fraction(fraction(total, per_gpu), _index(device))
 
 
 def fraction(total: int, per_gpu: int) -> float:
@@ -92,6 +92,11 @@ def admit(least: int, look: Callable[[], Room], interrupted: Callable[[], bool])
 
 def _room(device: torch.device) -> Room:
     free, total = torch.cuda.mem_get_info(device)
-    bound = int(total * torch.cuda.get_per_process_memory_fraction(device))
+    bound = int(total * torch.cuda.get_per_process_memory_fraction(_index(device)))
     used, cached = torch.cuda.memory_allocated(device), torch.cuda.memory_reserved(device)
     return Room(bound - used, free + cached - used)
+
+
+def _index(device: torch.device) -> int:
+    """The two functions for fractions, alone among torch's, want it named."""
+    return torch.cuda.current_device() if device.index is None else device.index

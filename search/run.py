@@ -16,6 +16,7 @@ from search.options import (
     seed,
     study_words,
     whole,
+    worker_words,
 )
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  python -m search.run --trials 100                     digits, no network needed, a few minutes
+  python -m search.run --trials 100                     digits, no network needed, about five minutes
   python -m search.run --trials 150                     the same study, 50 trials more
   python -m search.run --study studies/cifar10.toml --device cuda
   python -m search.run --study my.toml --name my-second-try --seed 7
@@ -112,12 +113,8 @@ def _tell(options: argparse.Namespace, console: Console, study: Study, ended: Ru
 
 def _words(options: argparse.Namespace, trials: int) -> list[str]:
     """The options as typed, but for the database's address, which may hold a password."""
-    words = [*study_words(options), f"--trials={trials}"]
-    for name, default in (("seed", None), ("workers", "auto"), ("device", "auto"), ("per_gpu", 1)):
-        value = getattr(options, name)
-        if value != default:
-            words.append(f"--{name.replace('_', '-')}={value}")
-    return words + (["--quiet"] if options.quiet else [])
+    chosen = [] if options.seed is None else [f"--seed={options.seed}"]
+    return [*study_words(options), f"--trials={trials}", *chosen, *worker_words(options)]
 
 
 if __name__ == "__main__":

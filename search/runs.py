@@ -1,4 +1,4 @@
-"""What a score is read against before arms are compared: failures, budget, noise of the seed, epochs trained.
+"""What a score is read against before arms are compared: failures, budget, noise of the seed.
 
 Scores and accuracies are shares in [0, 1]; what is measured on scores has their unit.
 """
@@ -88,28 +88,3 @@ def noise_floor(groups_of_scores: Sequence[ArrayLike]) -> NoiseFloor:
         raise ValueError("noise needs at least one configuration that ran under two seeds")
     squares = sum(float(np.sum((group - group.mean()) ** 2)) for group in groups)
     return NoiseFloor(math.sqrt(squares / freedom), freedom)
-
-
-@dataclass(frozen=True)
-class CommonEpoch:
-    """Accuracies of two runs after the same number of epochs, and which of them had stopped there."""
-
-    epochs: int
-    a: float
-    b: float
-    a_cut_short: bool
-    b_cut_short: bool
-
-
-def compare_at_common_epoch(curve_a: Sequence[float], curve_b: Sequence[float]) -> CommonEpoch:
-    """Curves hold one accuracy per epoch, from the first on. ValueError where a run finished no epoch."""
-    epochs = min(len(curve_a), len(curve_b))
-    if not epochs:
-        raise ValueError("runs are compared from one finished epoch on, and one of these has none")
-    return CommonEpoch(
-        epochs=epochs,
-        a=curve_a[epochs - 1],
-        b=curve_b[epochs - 1],
-        a_cut_short=len(curve_a) < len(curve_b),
-        b_cut_short=len(curve_b) < len(curve_a),
-    )

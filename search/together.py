@@ -136,13 +136,13 @@ class _Together:
         if self.diverged > 1:
             raise RuntimeError("several runs diverged in one epoch, perhaps of each other")
         run = self.runs[member]
-        tensors = [*run.network.parameters(), *run.network.buffers()]
+        statistics = [buffer for buffer in run.network.buffers() if buffer.ndim]  # others are shared by all
+        tensors = [*run.network.parameters(), *statistics]
         for group in run.optimizer.groups:
             tensors += [*group.first, *group.second]
         with torch.no_grad():
             for tensor in tensors:
-                if tensor.ndim:
-                    tensor.zero_()
+                tensor.zero_()
 
     def close(self) -> None:
         self.stepper.free()

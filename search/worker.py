@@ -30,7 +30,7 @@ from search.errors import DatabaseError, DataError, DeviceError, SearchError, St
 from search.heart import Heart, Watchdog
 from search.leases import worker_name
 from search.loop import END_SECONDS, Stop, end_in_time, run_trials
-from search.objective import Objective
+from search.objective import Objective, is_out_of_memory, raise_device_failure
 from search.room import take_share
 from search.space import suggested_names
 from search.spec import StudySpec
@@ -96,7 +96,13 @@ def _prepare(job: Job, study: Study, claims: ClaimStorage) -> Objective:
     parts = whole.split(job.spec.data)
     if parts.fingerprint() != job.data_fingerprint:
         raise DataError(f"the images here ({parts.fingerprint()}) are not those of the study")
-    data = to_device(parts.train, parts.val, parts.classes, device)
+    try:
+        data = to_device(parts.train, parts.val, parts.classes, device)
+    except Exception as error:
+        raise_device_failure(error)
+        if is_out_of_memory(error):
+            raise DeviceError(f"{device.type} has no memory left for the images") from error
+        raise
     attrs = study.user_attrs
     checkpoints = StudyCheckpoints.of(job.study, attrs.get("key", attrs["spec_fingerprint"]))
     if job.confirms:

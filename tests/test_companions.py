@@ -14,8 +14,9 @@ from test_confirm import Worker
 from search.companions import AGREED, Companions
 from search.confirmation import Confirmation
 from search.errors import DeviceError
-from search.heart import Heart
+from search.heart import Heart, Watchdog
 from search.leases import ClaimLost
+from search.loop import Stop, run_trials
 from search.spec import StudySpec
 
 SEEDS, ARMS = 4, 3
@@ -175,6 +176,51 @@ def test_no_memory_for_several_is_no_error(
     monkeypatch.setattr("search.companions.LEAST_STEPS", 1)
     setup = worker.objective.set_up(worker.study.ask())
     assert Companions(worker.claims, 5).measured(setup) == 1
+
+
+def test_as_many_as_there_is_memory_for(
+    tmp_path: Path, tiny: StudySpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(architecture: Any, config: Any, data: Any, members: int) -> float:
+        if members > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return 1.5
+
+    worker = worker_at(tmp_path, tiny)
+    monkeypatch.setattr("search.companions.gain", full)
+    monkeypatch.setattr("search.companions.LEAST_STEPS", 1)
+    setup = worker.objective.set_up(worker.study.ask())
+    assert Companions(worker.claims, 5).measured(setup) == 2
+
+
+def test_one_that_fails_does_not_keep_those_that_wait(
+    tmp_path: Path, tiny: StudySpec, pays: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All are left to be trained alone; the first fails, and the worker is stopped."""
+    pays(SEEDS)
+    worker, stop = worker_at(tmp_path, tiny), Stop()
+    left: list[Any] = []
+
+    def none_together(self: Any, trial: Any, setup: Any, interrupted: Any) -> Any:
+        others = self.companions.of(trial, setup)
+        left.extend([(trial, setup), *((other, self.begin(other)) for other in others)])
+        return left
+
+    stock = Confirmation.build
+
+    def fails(self: Any, trial: Any, setup: Any) -> Any:
+        if stop.is_set():
+            return stock(self, trial, setup)
+        stop.set()
+        raise ValueError("of its own")
+
+    monkeypatch.setattr(Confirmation, "train_with_others", none_together)
+    monkeypatch.setattr(Confirmation, "build", fails)
+    heart = Heart(worker.claims, worker.study._study_id)
+    run_trials(worker.study, worker.claims, worker.objective.run, heart, Watchdog(), stop)
+    states = [t.state for t in of_arm(worker)]
+    assert states == [TrialState.FAIL] + [TrialState.WAITING] * (SEEDS - 1)
+    assert not worker.claims.running
 
 
 def test_alone_is_alone_and_binds_nobody_else(tmp_path: Path, tiny: StudySpec, pays: Any) -> None:

@@ -22,6 +22,7 @@ from models.network import build
 from search.compilation import compiled, images_like, is_wanted, worth_compiling
 from search.data import Feed, TrainingData, to_device
 from search.datasets import DataConfig, load
+from search.errors import tell_once
 from search.graph import WARM_UP
 from search.optimization import TrainConfig, autocast_of
 from search.train import TrainResult, train
@@ -47,7 +48,7 @@ def digits() -> TrainingData:
 
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
-    search.compilation._tell.cache_clear()
+    tell_once.cache_clear()
     yield
     if "torch._dynamo" in sys.modules:
         torch._dynamo.reset()

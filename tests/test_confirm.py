@@ -6,6 +6,7 @@ import multiprocessing
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,13 @@ from test_run import Command, command
 
 from search.checkpoints import StudyCheckpoints
 from search.companions import Companions
-from search.confirm import main
+from search.confirm import main, parse
 from search.confirmation import Confirmation, Splits, open_confirmation
 from search.data import to_device
 from search.datasets import DataConfig, read
-from search.errors import SpecError, StudyFailed
+from search.errors import DeviceError, SpecError, StudyFailed
 from search.evaluation import TrainResult, evaluate
+from search.options import worker_words
 from search.plan import Plan
 from search.spec import StudySpec
 from search.storage import PLAN, claims_of, join_study, open_study
@@ -219,6 +221,34 @@ def test_other_initial_weights_than_a_twins_stop_the_study(
     monkeypatch.setattr("search.confirmation.weights_fingerprint", lambda _: "of another torch")
     with pytest.raises(StudyFailed, match="trials 1 and 0 are twins, but start from different weights"):
         worker.run()
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), TrialState.PRUNED),
+        (RuntimeError("CUDA error: unspecified launch failure"), TrialState.WAITING),
+        (ValueError("a bug"), TrialState.FAIL),
+    ],
+)
+def test_what_fails_as_images_are_loaded_costs_one_run(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, error: Exception, state: TrialState
+) -> None:
+    def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("search.confirmation.to_device", fails)
+    sick = pytest.raises(DeviceError) if state == TrialState.WAITING else nullcontext()
+    with sick:
+        worker.run()
+    assert worker.study.get_trials()[0].state == state
+    assert not worker.claims.running
+
+
+def test_what_was_asked_of_workers_is_said_again() -> None:
+    words = ["--workers=2", "--device=cpu", "--per-gpu=auto", "--quiet"]
+    assert worker_words(parse(words)) == words
+    assert worker_words(parse([])) == []
 
 
 def test_test_images_are_looked_at_once_and_not_by_a_run_that_diverged(

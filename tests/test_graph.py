@@ -24,6 +24,7 @@ from models.network import build
 from search.checkpoints import Checkpoints
 from search.data import TrainingData, to_device
 from search.datasets import DataConfig, load
+from search.errors import tell_once
 from search.evaluation import TrainResult
 from search.graph import WARM_UP, CudaRecorder, Stepper, fixed_shapes, recorder_for
 from search.optimization import TrainConfig
@@ -66,7 +67,7 @@ def tapes(monkeypatch: pytest.MonkeyPatch) -> list[Tape]:
         return made[-1]
 
     monkeypatch.setattr(search.train, "recorder_for", new)
-    search.graph._tell.cache_clear()
+    tell_once.cache_clear()
     return made
 
 
@@ -169,7 +170,7 @@ def test_a_run_whose_capture_fails_goes_on_without_and_says_so_once(
 ) -> None:
     tapes: list[Tape] = []
     monkeypatch.setattr(search.train, "recorder_for", lambda _: tapes.append(Breaks()) or tapes[-1])  # type: ignore[func-returns-value]
-    search.graph._tell.cache_clear()
+    tell_once.cache_clear()
     expected = as_it_is(digits, CONFIG, small())
     for _ in range(2):
         assert_same(run(digits, CONFIG, small()), expected)
@@ -347,7 +348,7 @@ class TestOnAGpu:
         seen: list[int] = []
         original = CudaRecorder.replay
         monkeypatch.setattr(CudaRecorder, "replay", lambda self: (seen.append(1), original(self)))
-        search.graph._tell.cache_clear()
+        tell_once.cache_clear()
         return seen
 
     @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])

@@ -18,6 +18,7 @@ from search.arms import make_pruner, make_sampler
 from search.checkpoints import StudyCheckpoints
 from search.data import to_device
 from search.datasets import load
+from search.errors import DeviceError
 from search.objective import Objective
 from search.space import suggested_names
 from search.spec import StudySpec
@@ -197,3 +198,16 @@ def test_a_trial_beyond_the_gpu_is_pruned_before_anything_is_built(
     monkeypatch.setattr(search.objective, "admission", lambda *_: "interrupted")
     trial = bench.run()
     assert (trial.state, bench.outcome) == (TrialState.RUNNING, "interrupted"), "its worker gives it back"
+
+
+def test_a_gpu_that_cannot_be_asked_for_its_memory_is_sick(
+    tmp_path: Path, tiny: StudySpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> str:
+        raise RuntimeError("CUDA error: unknown error")
+
+    monkeypatch.setattr(search.objective, "admission", fails)
+    bench = Bench(tmp_path, tiny)
+    with pytest.raises(DeviceError, match="the GPU failed"):
+        bench.run()
+    assert bench.study.get_trials()[0].state == TrialState.WAITING, "for another worker"

@@ -110,6 +110,36 @@ def test_a_worker_takes_its_share_before_anything_else(
         work(Job(tiny, "no database is asked", "s", 1, "cpu", "x", per_gpu=3), Stop())
 
 
+@pytest.mark.parametrize("words", ["CUDA out of memory", "CUDA error: unspecified launch failure"])
+def test_a_gpu_without_room_for_the_images_is_no_fault_of_the_study(
+    tiny: StudySpec, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError(words)
+
+    monkeypatch.setattr(search.worker, "to_device", fails)
+    job = Job(tiny, "sqlite://", "s", 1, "cpu", load(tiny.data).fingerprint())
+    with pytest.raises(DeviceError, match=r"no memory left for the images|the GPU failed"):
+        search.worker._prepare(job, None, None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:1"])
+def test_a_share_is_of_the_gpu_that_the_worker_sees(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Down to the driver, which is not here: torch refuses a GPU without a number for this alone."""
+    said: list[tuple[float, int]] = []
+    index = torch.device(name).index or 0
+    monkeypatch.setattr("torch.cuda.memory._lazy_init", lambda: None)
+    monkeypatch.setattr("torch.cuda.current_device", lambda: 0)
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (8 * GIB, 8 * GIB))
+    monkeypatch.setattr("torch._C._cuda_setMemoryFraction", lambda *words: said.append(words), raising=False)
+    take_share(torch.device(name), 2)
+    assert said == [(fraction(8 * GIB, 2), index)]
+    monkeypatch.setattr("torch._C._cuda_getMemoryFraction", lambda at: {index: 0.25}[at], raising=False)
+    monkeypatch.setattr("torch.cuda.memory_allocated", lambda device: GIB)
+    monkeypatch.setattr("torch.cuda.memory_reserved", lambda device: GIB)
+    assert search.room._room(torch.device(name)) == Room(share=GIB, free=8 * GIB)
+
+
 on_a_gpu = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")]
 GREEDY = """
 import sys, torch

@@ -132,9 +132,10 @@ def children(pid: int) -> list[int]:
 
 
 def test_a_password_on_the_command_line_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
-    from search.database import _warn, storage_url
+    from search.database import storage_url
+    from search.errors import tell_once
 
-    _warn.cache_clear()
+    tell_once.cache_clear()
     storage_url("postgresql+psycopg://me:hush@host/search")
     shown = capsys.readouterr().err
     assert "others on this machine can read a password in --storage" in shown

@@ -14,9 +14,7 @@ import pytest
 from scipy import stats  # type: ignore[import-untyped]
 
 from search.runs import (
-    CommonEpoch,
     FailureTable,
-    compare_at_common_epoch,
     expected_best,
     failure_table,
     noise_floor,
@@ -27,12 +25,12 @@ from search.statistics import (
     Floats,
     Interval,
     Word,
+    as_sample,
     bca_interval,
     bootstrap_interval,
     compare_family,
     holm,
     more_pairs,
-    paired_differences,
     sign_flip_p,
     signed_rank_p,
     superiority,
@@ -91,26 +89,20 @@ def words(family: Mapping[int, Comparison], margin: float) -> list[Word]:
     return [verdict(each.interval, each.holm_p, each.pairs, margin) for each in family.values()]
 
 
-# --- Differences and what is refused
-
-
-def test_differences_are_points_and_equal_scores_tie() -> None:
-    assert paired_differences([0.9, 0.3], [0.8, 0.1 + 0.2]).tolist() == [10.0, 0.0]
+# --- What is refused
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "rule"),
+    ("values", "rule"),
     [
-        ([], [], "at least one number"),
-        ([0.9, 0.8], [0.9], "as many scores of one arm as of the other, not 2 and 1"),
-        ([0.9, math.nan], [0.9, 0.8], "count a diverged run as chance accuracy"),
-        ([[0.9]], [[0.8]], "flat sequence"),
-        ([97.0], [96.0], "shares from 0 to 1, not percentages"),
+        ([], "at least one number"),
+        ([0.9, math.nan], "count a diverged run as chance accuracy"),
+        ([[0.9]], "flat sequence"),
     ],
 )
-def test_scores_that_are_no_pairs_are_refused_by_rule(a: list[float], b: list[float], rule: str) -> None:
+def test_what_is_no_sample_is_refused_by_rule(values: list[float], rule: str) -> None:
     with pytest.raises(ValueError, match=rule):
-        paired_differences(a, b)
+        as_sample(values)
 
 
 @pytest.mark.parametrize(
@@ -442,10 +434,3 @@ def test_noise_is_pooled_by_degrees_of_freedom() -> None:
     assert noise.degrees_of_freedom == 3
     with pytest.raises(ValueError, match="under two seeds"):
         noise_floor([[1.0], [2.0]])
-
-
-def test_runs_are_compared_where_the_shorter_ends() -> None:
-    assert compare_at_common_epoch([0.2, 0.4, 0.9], [0.3, 0.5]) == CommonEpoch(2, 0.4, 0.5, False, True)
-    assert compare_at_common_epoch([0.2], [0.3]) == CommonEpoch(1, 0.2, 0.3, False, False)
-    with pytest.raises(ValueError, match="one finished epoch"):
-        compare_at_common_epoch([], [0.3])

@@ -158,3 +158,18 @@ def test_two_that_diverge_in_one_epoch_are_not_believed(splits: list[TrainingDat
             next(network.parameters()).fill_(float("nan"))
     with pytest.raises(RuntimeError, match="several runs diverged in one epoch"):
         train_together(architecture, networks, splits, settings, [lambda _: None] * 3)
+
+
+@pytest.mark.parametrize("block", ["residual", "preact"])
+def test_nothing_infinite_is_left_of_one_that_diverged(splits: list[TrainingData], block: str) -> None:
+    """Scalars of branches included, which have no dimension."""
+    architecture = small(block=block, zero_branch=True, norm="none")
+    networks = [build(architecture, seed) for seed in SEEDS]
+    with torch.no_grad():
+        for parameter in networks[0].parameters():
+            parameter.fill_(float("nan"))
+    assert any(not parameter.ndim for parameter in networks[0].parameters())
+    results = train_together(architecture, networks, splits, configs(), [lambda _: None] * 3)
+    assert [result.outcome for result in results] == ["diverged", "complete", "complete"]
+    for network in networks:
+        assert all(parameter.isfinite().all() for parameter in network.parameters())
