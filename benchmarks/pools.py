@@ -67,7 +67,7 @@ PRUNERS: dict[str, Pruner] = {
     MEDIAN: _named("median"),
     **{
         f"arm and depth, Hyperband from {least}, factor {factor}": _by_depth(_hyperband(least, factor))
-        for least, factor in ((1, 2), (2, 2), (1, 3), (1, 4))
+        for least, factor in ((2, 2), (3, 2), (1, 3), (1, 4))
     },
     **{
         f"arm and depth, halving from {least}, factor {factor}": _by_depth(_halving(least, factor))
@@ -91,7 +91,7 @@ PRUNERS: dict[str, Pruner] = {
     "all together, stock SuccessiveHalvingPruner": lambda spec: SuccessiveHalvingPruner(),
 }
 """By the trials among which one is judged. From: the first rung, in epochs. "arm, Hyperband from 3, factor 2"
-was the default before this was measured."""
+was the default before any of this was measured, then it was "arm and depth, Hyperband from 3, factor 2"."""
 
 
 @dataclass(frozen=True)

@@ -220,11 +220,12 @@ def make_sampler(spec: StudySpec, names: frozenset[str]) -> BaseSampler:
 
 
 def make_pruner(spec: StudySpec) -> BasePruner:
-    """Rungs are epochs done, from 1. Hyperband starts late and halves gently: deep nets start slowly."""
+    """Rungs are epochs done, from 1. Hyperband halves gently, as deep nets start slowly; of first rungs and
+    factors, these lost least of deep plain nets for the epochs that they saved: benchmarks/SEARCH.md."""
     epochs = spec.train.epochs
     make: dict[str, Callable[[], BasePruner]] = {
         "hyperband": lambda: HyperbandPruner(
-            min_resource=max(1, epochs // 5), max_resource=epochs, reduction_factor=2
+            min_resource=max(1, epochs // 15), max_resource=epochs, reduction_factor=2
         ),
         "halving": lambda: SuccessiveHalvingPruner(min_resource=max(1, epochs // 4), reduction_factor=2),
         "median": lambda: MedianPruner(n_startup_trials=5, n_warmup_steps=max(1, epochs // 3)),
