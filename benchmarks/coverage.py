@@ -18,7 +18,7 @@ ORDERS = 30
 BANDS = ((1, 14), (15, 26), (27, 999))
 """Of depth, in convs."""
 SHOWN = (
-    NONE, DEFAULT, HALVING, MEDIAN, "arm and depth, Hyperband from 1, factor 2",
+    NONE, DEFAULT, HALVING, MEDIAN, "arm and depth, Hyperband from 3, factor 2",
     "arm and depth, halving from 2, factor 2", "arm, Hyperband from 3, factor 2",
     "arm, Hyperband from 1, factor 2", "arm, halving from 3, factor 2", "arm, halving from 1, factor 3",
     "arm, median after 5 trials, 5 epochs", MIXED_MEDIAN,

@@ -13,9 +13,11 @@ from optuna.samplers import RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
+from benchmarks import coverage, search_quality
 from benchmarks.coverage import whole_pairs
-from benchmarks.curves import Curve, Recorder, random_draws
+from benchmarks.curves import Curve, Recorder, random_draws, whole
 from benchmarks.judging import best_at, epochs_to, kept_by_half, kills, rank_correlation, steps_of
+from benchmarks.pools import PRUNERS, Pool
 from benchmarks.replay import Tried, free_trials, matched_trials, search, seeded, shuffled
 from search.arms import make_pruner, make_sampler
 from search.space import suggested_names
@@ -79,9 +81,9 @@ def test_a_pruner_is_asked_after_every_epoch_but_the_last(spec: StudySpec) -> No
 
 
 def test_the_default_pruner_replays_as_it_searches(spec: StudySpec) -> None:
-    """Rungs of a fifth of the epochs; a trial of each arm survives."""
+    """Rungs from a fifteenth of the epochs on; a trial of each arm survives."""
     tried = replayed(spec, make_pruner(seeded(spec, 0, pruner="hyperband")), 20)
-    assert {trial.epochs for trial in tried} == {3, 6, 12, EPOCHS}
+    assert {trial.epochs for trial in tried} == {1, 2, 4, 8, EPOCHS}
     assert {trial.arm for trial in tried if not trial.pruned} == set(ARMS)
 
 
@@ -188,3 +190,28 @@ def test_a_recorded_curve_stands_for_the_run(tmp_path: Any, tiny: StudySpec) -> 
     late = Recorder(tiny, tmp_path, until=0.0)  # nothing may be trained
     assert late.run(draw.of("plain"), draw.seed) == whole
     assert late.run(draw.of("plain"), draw.seed, lambda epoch, accuracy: epoch == 1) == cut
+
+
+def test_every_table_is_made(tmp_path: Any, tiny: StudySpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a pool of four draws, each a few digits."""
+    for module in (search_quality, coverage):
+        monkeypatch.setattr(module, "ORDERS", 1)
+    monkeypatch.setitem(search_quality.SEEDS, tiny.name, 1)
+    monkeypatch.setattr("benchmarks.pools.STARTS", 2)
+    recorder = Recorder(tiny, tmp_path)
+    pool = Pool(recorder, whole(recorder, random_draws(tiny, 4)))
+    audited = search_quality.audit(pool)
+    assert [row[0] for row in audited.rows] == list(PRUNERS)[1:]
+    assert len(coverage.coverage(pool).rows) == len(coverage.SHOWN)
+    found = search_quality.searches(pool)
+    kinds = len(search_quality.RACED) + len(search_quality.kinds(pool))
+    assert len(search_quality.race(pool, found, "again", pool.quality).rows) == kinds * len(pool.arms)
+    name = next(iter(search_quality.kinds(pool)))
+    assert "of its own proposals" in search_quality.finished_anyway(pool, name, found[name])
+
+
+def test_what_a_person_wrote_stays(tmp_path: Any) -> None:
+    page = tmp_path / "SEARCH.md"
+    assert search_quality.by_hand(page) == ""
+    page.write_text("# title\n\n<!-- by hand -->\nwords\n<!-- by hand -->\n\n## table\n")
+    assert search_quality.by_hand(page) == "<!-- by hand -->\nwords\n<!-- by hand -->\n\n"
