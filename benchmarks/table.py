@@ -57,7 +57,8 @@ def page(command: str, tables: Sequence[Table], unmeasured: Sequence[str]) -> st
         [
             f"# Results\n\n`{command}`: {surroundings()}\n",
             "Written by the command. How good a search is: SEARCH.md. Ratios are between things that took "
-            "turns in one run: compare within a table, since a virtual machine's speed differs from hour to hour.\n",
+            "turns in one run: compare within a table, since a virtual machine's speed differs from hour "
+            "to hour.\n",
             *grid(("goal", "measured", "met"), goals),
             f"\nNot measured: {'; '.join(missing)}.\n",
             *(table.markdown() for table in tables),
