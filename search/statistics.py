@@ -66,6 +66,16 @@ def as_sample(values: ArrayLike) -> Floats:
     return sample
 
 
+def paired_differences(scores_a: ArrayLike, scores_b: ArrayLike) -> Floats:
+    """A minus B in points, rounded so that equal scores tie. ValueError for unequal lengths, percentages."""
+    a, b = as_sample(scores_a), as_sample(scores_b)
+    if max(a.max(), b.max()) > 1 or min(a.min(), b.min()) < 0:
+        raise ValueError("scores are shares from 0 to 1, not percentages")
+    if len(a) != len(b):
+        raise ValueError(f"pairs need as many scores of one arm as of the other, not {len(a)} and {len(b)}")
+    return np.round(100 * (a - b), 9)
+
+
 @lru_cache(maxsize=4)
 def _resample_weights(n: int, resamples: int, seed: int) -> Floats:
     """Share of each of n pairs in each resample. Cached: every depth of a family is resampled alike."""

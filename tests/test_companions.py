@@ -165,24 +165,12 @@ def test_only_what_pays_is_trained_together(
     assert Companions(worker.claims, most).measured(setup) == members
 
 
-def test_no_memory_for_several_is_no_error(
-    tmp_path: Path, tiny: StudySpec, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("room", "members"), [(5, 5), (2, 2), (1, 1)])
+def test_as_many_are_joined_as_there_is_memory_for(
+    tmp_path: Path, tiny: StudySpec, monkeypatch: pytest.MonkeyPatch, room: int, members: int
 ) -> None:
-    def full(*_: Any) -> float:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    worker = worker_at(tmp_path, tiny)
-    monkeypatch.setattr("search.companions.gain", full)
-    monkeypatch.setattr("search.companions.LEAST_STEPS", 1)
-    setup = worker.objective.set_up(worker.study.ask())
-    assert Companions(worker.claims, 5).measured(setup) == 1
-
-
-def test_as_many_as_there_is_memory_for(
-    tmp_path: Path, tiny: StudySpec, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(architecture: Any, config: Any, data: Any, members: int) -> float:
-        if members > 2:
+    def full(architecture: Any, config: Any, data: Any, asked: int) -> float:
+        if asked > room:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return 1.5
 
@@ -190,7 +178,7 @@ def test_as_many_as_there_is_memory_for(
     monkeypatch.setattr("search.companions.gain", full)
     monkeypatch.setattr("search.companions.LEAST_STEPS", 1)
     setup = worker.objective.set_up(worker.study.ask())
-    assert Companions(worker.claims, 5).measured(setup) == 2
+    assert Companions(worker.claims, 5).measured(setup) == members
 
 
 def test_one_that_fails_does_not_keep_those_that_wait(

@@ -25,12 +25,12 @@ from search.statistics import (
     Floats,
     Interval,
     Word,
-    as_sample,
     bca_interval,
     bootstrap_interval,
     compare_family,
     holm,
     more_pairs,
+    paired_differences,
     sign_flip_p,
     signed_rank_p,
     superiority,
@@ -89,20 +89,26 @@ def words(family: Mapping[int, Comparison], margin: float) -> list[Word]:
     return [verdict(each.interval, each.holm_p, each.pairs, margin) for each in family.values()]
 
 
-# --- What is refused
+# --- Differences and what is refused
+
+
+def test_differences_are_points_and_equal_scores_tie() -> None:
+    assert paired_differences([0.9, 0.3], [0.8, 0.1 + 0.2]).tolist() == [10.0, 0.0]
 
 
 @pytest.mark.parametrize(
-    ("values", "rule"),
+    ("a", "b", "rule"),
     [
-        ([], "at least one number"),
-        ([0.9, math.nan], "count a diverged run as chance accuracy"),
-        ([[0.9]], "flat sequence"),
+        ([], [], "at least one number"),
+        ([0.9, 0.8], [0.9], "as many scores of one arm as of the other, not 2 and 1"),
+        ([0.9, math.nan], [0.9, 0.8], "count a diverged run as chance accuracy"),
+        ([[0.9]], [[0.8]], "flat sequence"),
+        ([97.0], [96.0], "shares from 0 to 1, not percentages"),
     ],
 )
-def test_what_is_no_sample_is_refused_by_rule(values: list[float], rule: str) -> None:
+def test_scores_that_are_no_pairs_are_refused_by_rule(a: list[float], b: list[float], rule: str) -> None:
     with pytest.raises(ValueError, match=rule):
-        as_sample(values)
+        paired_differences(a, b)
 
 
 @pytest.mark.parametrize(
