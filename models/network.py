@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.architecture import Architecture
-from models.blocks import conv_layer, make_block, norm_layer
+from models.arms.arm import ARMS
+from models.block import Block, conv_layer, weights_source
+from models.heads import HEADS
+from models.inits import INITS
+from models.norms import NORMS, Norm
+from models.parts import Part
 
 
 class ConvUnit(nn.Module):
     """conv, norm, relu and max pooling by 2: the stem, and the transition between stages."""
 
-    def __init__(
-        self, width_in: int, width: int, architecture: Architecture, members: int, pool: bool
-    ) -> None:
+    def __init__(self, part: Part, norm: Norm, members: int) -> None:
         super().__init__()
-        kernel, norm = architecture.kernel, architecture.norm
-        padding = kernel // 2 if architecture.padding == "same" else 0
-        self.conv = conv_layer(width_in, width, kernel, members, norm == "none", padding=padding)
-        self.norm = norm_layer(norm, members * width)
-        self.pool = pool
+        [conv] = part.convs
+        self.conv = conv_layer(conv, norm, members)
+        self.norm = norm.layer(conv.width, members)
+        self.pool = part.pool
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         x_NCHW = F.relu(self.norm(self.conv(x_NCHW)))
@@ -44,46 +47,66 @@ class MemberLinear(nn.Module):
 
 
 class Network(nn.Module):
-    """Maps normalized images_NCHW to logits_NK, K = classes. Weights come from torch's global generator.
+    """Maps normalized images_NCHW to logits_NK. Initial weights come from torch's global generator.
 
     Of M > 1 members, which have their parameters and statistics side by side: images_NCHW, those of the
-    members side by side in C, to logits_MNK. See models.members.
+    members side by side in C, to logits_MNK. See models.joined.
     """
 
     def __init__(self, architecture: Architecture, members: int = 1) -> None:
         super().__init__()
-        self.members = members
-        a = architecture
-        width = a.stages[0].width
-        self.stem = ConvUnit(a.image_shape[0], width, a, members, pool=a.stem_pool)
+        self.architecture, self.members = architecture, members
+        a, arm, norm = architecture, ARMS[architecture.block], NORMS[architecture.norm]
+        self.head_of_maps = HEADS[a.head]
+        stem, *further = a.parts
+        self.stem = ConvUnit(stem, norm, members)
         self.transitions = nn.ModuleList()
-        self.stages = nn.ModuleList()
-        for i, stage in enumerate(a.stages):
-            strided = i > 0 and a.transition == "stride"
-            if i > 0 and a.transition == "pool":
-                self.transitions.append(ConvUnit(width, stage.width, a, members, pool=True))
-                width = stage.width
-            blocks = nn.ModuleList()
-            for j in range(stage.blocks):
-                stride = 2 if strided and j == 0 else 1
-                blocks.append(make_block(a.block, width, stage.width, stride, a.norm, a.zero_branch, members))
-                width = stage.width
-            self.stages.append(blocks)
-        height, breadth = a.map_sizes[-1] if a.head == "flatten" else (1, 1)
-        self.average = a.head == "average"
-        features = width * height * breadth
+        self.stages = nn.ModuleList(nn.ModuleList() for _ in a.stages)
+        for place, part in enumerate(further, start=1):
+            if part.kind == "transition":
+                self.transitions.append(ConvUnit(part, norm, members))
+            else:
+                block = Block(arm, part, norm, a.zero_branch, members, place)
+                self.stages[part.stage].append(block)  # type: ignore[operator]
+        features = a.features
         self.head = (
             nn.Linear(features, a.classes) if members == 1 else MemberLinear(members, features, a.classes)
         )
-        if a.init == "he":
-            self._init_he()
+        self._initialize()
 
-    def _init_he(self) -> None:
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+    @property
+    def blocks(self) -> list[Block]:
+        return [block for blocks in self.stages for block in blocks]  # type: ignore[attr-defined]
+
+    def _initialize(self) -> None:
+        """The architecture's init, over all convolutions in the order in which they were made."""
+        init = INITS[self.architecture.init]
+        for unit in self._units():
+            if isinstance(unit, ConvUnit):
+                init(unit.conv)
+                continue
+            for i, conv in enumerate(unit.part.convs, start=1):
+                with weights_source(conv, -unit.number(i)):
+                    init(unit.layer(f"conv{i}"))  # type: ignore[arg-type]
+
+    def _units(self) -> Iterator[ConvUnit | Block]:
+        """Stem, transitions, blocks: the order of their parameters."""
+        yield self.stem
+        for transition in self.transitions:
+            assert isinstance(transition, ConvUnit)
+            yield transition
+        yield from self.blocks
+
+    def shared_weights(self) -> Iterator[Tensor]:
+        """Weights and biases of classifier and convolutions that twins have as well."""
+        for unit in self._units():
+            if isinstance(unit, ConvUnit):
+                yield from unit.conv.parameters()
+                continue
+            for i, conv in enumerate(unit.part.convs, start=1):
+                if not conv.own:
+                    yield from unit.layer(f"conv{i}").parameters()
+        yield from self.head.parameters()
 
     def features(self, images_NCHW: Tensor) -> Tensor:
         """What the classifier reads, features_NF, or features_NMF of several members."""
@@ -91,10 +114,9 @@ class Network(nn.Module):
         for i, blocks in enumerate(self.stages):
             if i > 0 and len(self.transitions):
                 stream = active = self.transitions[i - 1](active)
-            assert isinstance(blocks, nn.ModuleList)
-            for block in blocks:
+            for block in blocks:  # type: ignore[attr-defined]
                 stream, active = block(stream, active)
-        features_NF = torch.mean(active, (2, 3)) if self.average else torch.flatten(active, 1)
+        features_NF = self.head_of_maps.pool(active)
         if self.members == 1:
             return features_NF
         return features_NF.view(len(features_NF), self.members, -1)
@@ -104,20 +126,20 @@ class Network(nn.Module):
 
 
 def weights_fingerprint(network: Network) -> str:
-    """16 hex digits of the weights and biases of convs and classifier: those that every arm has."""
+    """16 hex digits of the weights and biases of convolutions and classifier: those that twins have as
+    well."""
     digest = hashlib.sha256()
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            for parameter in module.parameters():
-                digest.update(parameter.detach().cpu().contiguous().numpy().tobytes())
+    for parameter in network.shared_weights():
+        digest.update(parameter.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
 def build(architecture: Architecture, seed: int) -> Network:
     """The network with the initial weights of `seed`, on the CPU; torch's own generator is left alone.
 
-    Architectures that differ in `block` alone get bitwise equal weights. What only some arms have is constant
-    at the start: SkipInit scalars (0), and gammas of zero-initialised branches (0 instead of 1).
+    Architectures that differ in `block` alone get bitwise equal weights where both have them. What only some
+    arms have is constant at the start, as SkipInit scalars (0) and gains of branches that start at zero (0
+    instead of 1), or drawn apart.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

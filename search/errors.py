@@ -4,7 +4,6 @@ all the same."""
 from __future__ import annotations
 
 import sys
-from functools import cache
 
 
 class SearchError(Exception):
@@ -41,7 +40,12 @@ class DatabaseError(SearchError):
     exit_code = 75
 
 
-@cache
-def tell_once(line: str) -> None:
-    """In a process, of what fails without stopping anything."""
-    print(line, file=sys.stderr)
+_told: set[str] = set()
+
+
+def tell_once(line: str, kind: str = "") -> None:
+    """Prints a line about what fails without stopping anything: once in a process, of its kind if it has
+    one."""
+    if (kind or line) not in _told:
+        _told.add(kind or line)
+        print(line, file=sys.stderr)

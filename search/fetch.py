@@ -6,7 +6,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from search.options import parser_of, run_command
+from search.cli.commands import run_command
+from search.cli.options import parser_of
 
 EXAMPLES = """\
 examples:
@@ -29,8 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    from search.datasets import load
-    from search.studyfile import find_study, load_spec
+    from search.data.datasets import load
+    from search.spec.study_file import find_study, load_spec
 
     for study in options.studies:
         parts = load(load_spec(find_study(study)).data)

@@ -6,7 +6,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from search.options import add_storage_option, parser_of, run_command
+from search.cli.commands import run_command
+from search.cli.options import add_storage_option, parser_of
 
 EXAMPLES = """\
 A search does this by itself. Where workers have no right to make tables, as under docker compose, it is
@@ -26,8 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    from search.database import shown_url, storage_url
-    from search.storage import make_tables
+    from search.storage.connections import make_tables
+    from search.storage.urls import shown_url, storage_url
 
     url = storage_url(options.storage)
     make_tables(url)

@@ -7,17 +7,16 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from search.cli.commands import run_command
+from search.cli.options import add_device_option, add_study_options, parser_of, seed, whole
 from search.errors import SpecError
-from search.options import add_device_option, add_study_options, parser_of, run_command, seed, whole
 
 if TYPE_CHECKING:
     from optuna.study import Study
-    from optuna.trial import FrozenTrial
 
-    from search.evaluation import EpochResult
-    from search.repetition import Repetition
+    from search.storage.trial_record import TrialRecord
 
 EXAMPLES = """\
 examples:
@@ -32,26 +31,14 @@ exit codes: 0 done, 1 training failed, 2 usage or study, 66 data, 69 GPU, 75 dat
 """
 
 
-TOLD = {
-    "validation accuracy, %": ("val_accuracy", 100),
-    "training accuracy, %": ("train_accuracy", 100),
-    "depth, convs": ("depth", 1),
-    "parameters": ("params", 1),
-    "log10 gradient ratio": ("grad_ratio", 1),
-    "feature cosine": ("feature_cosine", 1),
-    "ended": ("cause", None),
-}
-"""What is told of a changed trial: its attribute, and the factor to show it with."""
-
-
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    from models.architecture import BLOCKS
+    from models.arms.arm import ARMS
 
     description = "Train a stored trial again to the end, as it was or with one thing changed."
     parser = parser_of("repeat", description, EXAMPLES)
-    parser.add_argument("trial", type=_number, metavar="TRIAL", help="its number in the study")
+    parser.add_argument("trial", type=whole(0, 10**9), metavar="TRIAL", help="its number in the study")
     add_study_options(parser, "of the trial's study in the database")
-    parser.add_argument("--block", choices=BLOCKS)
+    parser.add_argument("--block", choices=tuple(ARMS))
     parser.add_argument("--depth", metavar="CONVS", help="20; or +6, -4: from the trial's own")
     parser.add_argument("--seed", type=seed, metavar="N", help="of weights and batch order")
     parser.add_argument(
@@ -62,101 +49,59 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _number(text: str) -> int:
-    return whole(text, 0, 10**9)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     return run_command(run, parse, argv)
 
 
 def run(options: argparse.Namespace) -> int:
-    from search.database import storage_url
-    from search.storage import check_same, find, watch
-    from search.studyfile import spec_of
+    from search.spec.study_file import DEFAULT_STUDY
+    from search.storage.connections import watch
+    from search.storage.studies import check_same, find, repeats_name, spec_of
+    from search.storage.study_record import record_of_study
+    from search.storage.urls import storage_url
 
     url = storage_url(options.storage)
-    study = find(watch(url, writes=False), options.name or Path(options.study or "digits").stem)
-    stored = study.user_attrs
+    study = find(watch(url, writes=False), options.name or Path(options.study or DEFAULT_STUDY).stem)
+    name, stored = study.study_name, record_of_study(study)
     spec = spec_of(options.study, options.name, stored)
     origin = _trial(study, options.trial)
 
-    from search.changes import Recipe, changed
-    from search.datasets import read
-    from search.repetition import keep, repeat
-    from search.space import values_of
-    from search.workers import plan
+    from search.cli.repeat_screen import EpochLines, introduce, tell_result
+    from search.data.datasets import read
+    from search.design.variations import Change, assignments, changed
+    from search.devices.slots import slots_for
+    from search.trials.repetition import keep, recipe_of, repeat
 
     images = read(spec.data)
     fingerprint = images.split(spec.data).fingerprint()
-    check_same(study.study_name, stored, spec, fingerprint)
-    recipe = Recipe(values_of(origin.params, spec.space), spec.train, origin.user_attrs["seed"])
-    recipe, changes = changed(recipe, spec.space, options)
-    parts = images.split(replace(spec.data, seed=origin.user_attrs.get("data_seed", spec.data.seed)))
-    device = plan("1", options.device)[0].device
-    _introduce(study, origin, changes)
-
-    def show(result: EpochResult) -> None:
-        if not options.quiet:
-            then = origin.intermediate_values.get(result.epoch)
-            before = "" if then is None else f", then {100 * then:.1f} %"
-            print(
-                f"epoch {result.epoch}/{recipe.train.epochs}: training {100 * result.train_accuracy:.1f} %, "
-                f"validation {100 * result.val_accuracy:.1f} %{before}",
-                flush=True,
-            )
-
-    repetition = repeat(recipe, spec, parts, device, show)
-    _tell(origin, repetition, changes, stored)
-    kept = keep(url, study.study_name, origin, spec, fingerprint, repetition, changes)
-    print(f"kept as trial {kept.number} of the study {study.study_name}-repeat")
+    check_same(name, stored, spec, fingerprint)
+    change = Change(
+        block=options.block, depth=options.depth, seed=options.seed, settings=assignments(options.set)
+    )
+    recipe, changes = changed(recipe_of(origin, spec), spec.space, change)
+    split = spec.data.seed if origin.data_seed is None else origin.data_seed
+    parts = images.split(replace(spec.data, seed=split))
+    device = slots_for("1", options.device)[0].device
+    introduce(name, origin, changes)
+    listeners = [] if options.quiet else [EpochLines(origin, recipe.train.epochs)]
+    repetition = repeat(recipe, spec, parts, device, listeners)
+    tell_result(origin, repetition, changes, stored)
+    kept = keep(url, name, origin, spec, fingerprint, repetition, changes)
+    print(f"kept as trial {kept.number} of the study {repeats_name(name)}")
     return 0
 
 
-def _trial(study: Study, number: int) -> FrozenTrial:
-    trials = study.get_trials(deepcopy=False)
+def _trial(study: Study, number: int) -> TrialRecord:
+    from search.storage.trial_record import records_of
+
+    trials = records_of(study)
     found = next((trial for trial in trials if trial.number == number), None)
     if found is None:
         have = f"it has 0 to {len(trials) - 1}" if trials else "it has none"
         raise SpecError(f"no trial {number} in the study {study.study_name!r}: {have}")
-    if not found.state.is_finished() or "architecture" not in found.user_attrs:
+    if not found.is_finished or not found.architecture_json:
         raise SpecError(f"trial {number} of {study.study_name!r} has not been trained: repeat it when it has")
     return found
-
-
-def _introduce(study: Study, origin: FrozenTrial, changes: dict[str, Any]) -> None:
-    from search.summary import describe
-
-    print(f"trial {origin.number} of {study.study_name}: {describe(origin)}")
-    if changes:
-        print("changed: " + ", ".join(f"{name} = {value}" for name, value in changes.items()))
-
-
-def _tell(
-    origin: FrozenTrial, repetition: Repetition, changes: dict[str, Any], stored: dict[str, Any]
-) -> None:
-    from search.repetition import difference
-    from search.storage import versions
-
-    now = repetition.attrs
-    if changes:
-        for name, (key, scale) in TOLD.items():
-            then = origin.user_attrs.get(key)
-            print(f"{name}: {_shown(then, scale)} then, {_shown(now.get(key), scale)} now")
-        if origin.user_attrs.get("outcome") == "pruned":
-            print(f"(then: pruned after {origin.user_attrs['epochs']} epochs; now: trained to the end)")
-        return
-    print(difference(origin, repetition))
-    machine = origin.user_attrs.get("device"), stored.get("versions", {}).get("torch")
-    here = now["device"], versions()["torch"]
-    if machine != here:
-        print(f"then on {machine[0]} with torch {machine[1]}, now on {here[0]} with torch {here[1]}")
-
-
-def _shown(value: Any, scale: float | None) -> str:
-    if value is None or scale is None:
-        return "-" if value is None else str(value)
-    return f"{scale * value:,.4g}" if isinstance(value, float) else f"{scale * value:,}"
 
 
 if __name__ == "__main__":

@@ -7,23 +7,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.text import Text
-
+from search.cli.commands import run_command
+from search.cli.options import add_study_options, parser_of
 from search.errors import SpecError
-from search.options import add_study_options, parser_of, run_command
 
-EPILOG = """\
+EXAMPLES = """\
 A search is shown with its confirmation, where there is one; --name STUDY-confirm shows that alone.
---json prints {"version", "study", "search", "confirmation"}: search.evidence.Evidence and
-search.verdicts.Verdicts, either may be null. A change of the schema raises the version.
+--json prints {"version", "study", "search", "confirmation"}: search.analysis.evidence.Evidence
+and search.analysis.verdicts.Verdicts, either may be null. A change of the schema raises the version.
 exit codes: 0 done, 2 no such study or bad option, 75 database out of reach
 """
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     description = "Say which arms beat plain stacks, at what depth and by how much. Changes nothing."
-    parser = parser_of("report", description, EPILOG)
+    parser = parser_of("report", description, EXAMPLES)
     add_study_options(parser, "of the study in the database")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page that needs no network")
     parser.add_argument("--json", action="store_true", help="print the evidence as JSON and nothing else")
@@ -35,13 +33,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    from search.database import storage_url
-    from search.findings import findings_of
-    from search.page import page
-    from search.storage import find, watch
+    from search.spec.study_file import DEFAULT_STUDY
+    from search.storage.connections import watch
+    from search.storage.studies import find
+    from search.storage.urls import storage_url
+    from search.views.findings import findings_of
+    from search.views.page import page
+    from search.views.terminal import show_findings, terminal
 
     storage = watch(storage_url(options.storage), writes=False)
-    findings = findings_of(find(storage, options.name or Path(options.study or "digits").stem))
+    findings = findings_of(find(storage, options.name or Path(options.study or DEFAULT_STUDY).stem))
     if options.html:
         try:
             options.html.write_text(page(findings), encoding="utf-8")
@@ -49,16 +50,8 @@ def run(options: argparse.Namespace) -> int:
             raise SpecError(f"--html {options.html} cannot be written: {error.strerror}") from None
     if options.json:
         print(findings.to_json())
-        return 0
-    console = Console() if sys.stdout.isatty() else Console(width=140)
-    for part in findings.parts:
-        if part.summary is not None:
-            console.print(part.summary)
-        for grid in part.grids:
-            console.print(grid.terminal())
-        console.print(Text(part.sentence, style="bold"))
-        if part.spent:
-            console.print(Text(part.spent))
+    else:
+        show_findings(terminal(), findings)
     return 0
 
 

@@ -1,0 +1,104 @@
+"""How each arm is trained best near a depth, as a search found, and the same recipe at exactly that depth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from models.cost import measure_cost
+from search.data.images import Parts
+from search.data.splits import steps_per_epoch
+from search.design.depths import NEAR, distance, nearest_depths, reachable_depths, share_out
+from search.design.plan import Choice, Plan
+from search.design.space import Values, block_names, dimensions, make_architecture, values_of
+from search.errors import SpecError
+from search.spec.domains import is_fixed
+from search.spec.study import StudySpec
+from search.spec.tables import Space
+from search.storage.trial_record import TrialRecord, finished
+
+LEAST = 3
+"""Runs to choose from; where fewer are near, the next ones in depth are taken as well."""
+
+
+def make_plan(search: str, trials: Sequence[TrialRecord], spec: StudySpec, parts: Parts) -> Plan:
+    """The plan that the trials of a search lead to. Raises SpecError when they cannot answer the question."""
+    space, settings, baseline = spec.space, spec.confirm, spec.search.baseline
+    if baseline not in space.block or len(space.block) < 2:
+        raise SpecError(
+            f"space.block must have {baseline} and another arm to compare, got {list(space.block)}"
+        )
+    depths = nearest_depths(space, settings.depths)
+    if not depths:
+        reachable = reachable_depths(space)
+        raise SpecError(
+            f"confirm.depths must be near depths of the space, {reachable[0]} to {reachable[-1]} convs, "
+            f"got {list(settings.depths)}"
+        )
+    choices = [
+        choice
+        for depth in depths
+        for arm in space.block
+        if (choice := choose(trials, spec, arm, depth, parts.image_shape, parts.classes))
+    ]
+    for arm in space.block:
+        if not any(choice.arm == arm for choice in choices):
+            raise SpecError(
+                f"no {arm} trial of {search!r} was trained to the end yet: search on before you confirm"
+            )
+    epochs = spec.train.epochs
+    return Plan(
+        search=search,
+        trials=finished(trials),
+        margin=settings.margin,
+        seeds=(settings.seeds,),
+        epochs=epochs,
+        steps=epochs * steps_per_epoch(len(parts.train.labels_N), spec.train.batch_size),
+        choices=tuple(choices),
+        baseline=baseline,
+    )
+
+
+def choose(
+    trials: Sequence[TrialRecord],
+    spec: StudySpec,
+    arm: str,
+    depth: int,
+    image_shape: tuple[int, int, int],
+    classes: int,
+) -> Choice | None:
+    """The best of the arm's runs to the end near `depth`, a reachable one; None where the arm has none that
+    stays below max_params at that depth."""
+    space = spec.space
+    ends = [trial for trial in trials if trial.ran_to_the_end and trial.arm == arm]
+    far = sorted(distance(trial.depth, depth) for trial in ends)
+    reach = max(math.log(NEAR), far[min(LEAST, len(far)) - 1] if far else 0.0)  # all of a depth, or none
+    candidates = [trial for trial in ends if distance(trial.depth, depth) <= reach]
+    for trial in sorted(candidates, key=lambda trial: (-trial.score, trial.number)):
+        values = _values_at(trial, space, depth)
+        architecture = make_architecture(values | {"block": arm}, space, image_shape, classes)
+        if space.max_params is not None and measure_cost(architecture).params > space.max_params:
+            continue
+        drawn = [name for name, domain in dimensions(space).items() if not is_fixed(domain)]
+        return Choice(
+            arm=arm,
+            depth=depth,
+            trial=trial.number,
+            trial_depth=trial.depth,
+            val_accuracy=trial.score,
+            candidates=len(candidates),
+            params={name: values[name] for name in drawn if name != "block"},
+            seconds=_seconds(trial, spec.train.epochs, depth),
+        )
+    return None
+
+
+def _seconds(trial: TrialRecord, epochs: int, depth: int) -> float:
+    """What a run of so many epochs at another depth takes, if it is as fast as the trial was."""
+    return (trial.train_seconds or 0.0) / max(1, trial.epochs) * epochs * depth / trial.depth
+
+
+def _values_at(trial: TrialRecord, space: Space, depth: int) -> Values:
+    """The trial's values, its blocks shared out over the stages in the same proportions."""
+    values, names = values_of(trial.drawn, space), block_names(space)
+    return values | dict(zip(names, share_out([values[name] for name in names], space, depth), strict=True))

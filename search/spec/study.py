@@ -1,0 +1,71 @@
+"""A study as a value: what is trained, over which space, searched how."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from search.data.config import DataConfig
+from search.keys import added_defaults
+from search.spec.domains import Range
+from search.spec.tables import ConfirmSettings, SearchSettings, Space, TrainSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudySpec:
+    name: str
+    data: DataConfig
+    space: Space
+    train: TrainSettings
+    search: SearchSettings
+    confirm: ConfirmSettings
+
+    def canonical(self) -> dict[str, Any]:
+        """Everything that decides a result, as JSON has it. Not the name, nor where the data lies: its
+        fingerprint is compared instead; nor how the search will be confirmed."""
+        tables: dict[str, Any] = {
+            "data": self.data, "space": self.space, "train": self.train, "search": self.search
+        }  # fmt: skip
+        values = {
+            name: {k: v for k, v in asdict(table).items() if k not in added_defaults(table)}
+            for name, table in tables.items()
+        }
+        del values["data"]["path"]
+        return json.loads(json.dumps(values))  # type: ignore[no-any-return]
+
+    @staticmethod
+    def from_canonical(name: str, values: dict[str, Any]) -> StudySpec:
+        """The spec that a study was made with, but for where its data lie and how it is to be confirmed."""
+        return StudySpec(
+            name=name,
+            data=DataConfig(**values["data"]),
+            space=Space(**{key: _domain(value) for key, value in values["space"].items()}),
+            train=TrainSettings(**values["train"]),
+            search=SearchSettings(**values["search"]),
+            confirm=ConfirmSettings(),
+        )
+
+    def fingerprint(self) -> str:
+        """16 hex digits of the canonical spec."""
+        return hashlib.sha256(json.dumps(self.canonical(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _domain(value: Any) -> Any:
+    """A value as it was before JSON, which has no tuples."""
+    if isinstance(value, dict):
+        return Range(**value)
+    return tuple(_domain(item) for item in value) if isinstance(value, list) else value
+
+
+def spec_differences(stored: dict[str, Any], given: dict[str, Any], prefix: str = "") -> list[str]:
+    """One line for each key whose value is not the same in two canonical specs."""
+    lines = []
+    for key in sorted(stored.keys() | given.keys()):
+        old, new = stored.get(key, "(absent)"), given.get(key, "(absent)")
+        if isinstance(old, dict) and isinstance(new, dict):
+            lines += spec_differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            lines.append(f"{prefix}{key}: {json.dumps(old)} in the study, {json.dumps(new)} now")
+    return lines

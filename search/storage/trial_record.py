@@ -1,0 +1,193 @@
+"""What is stored of a trial, as a value with types. No other module knows the names of its attributes.
+
+To store something else, add a line to TrialRecord; `TrialRecord.attributes` makes what is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from models.architecture import Architecture
+from search.storage.attributes import Attribute, Stored
+from search.storage.internals import QUEUED_PARAMS, trial_id_of
+
+TURN = "archsearch:slot"
+"""System attribute of a trial: how many trials the sampler had been asked for before this one."""
+
+
+@dataclass(frozen=True)
+class TrialRecord(Stored):
+    """A trial as it is stored. Accuracies and scores are shares from 0 to 1."""
+
+    trial: FrozenTrial
+
+    # known before it is trained
+    arm = Attribute[str]("")
+    """Empty until it is known."""
+    seed = Attribute[int | None](None)
+    """Seed of weights, batches and augmentation."""
+    depth = Attribute[int](0)
+    """Convolutions on the main path; 0 until it is known."""
+    architecture_json = Attribute[str]("", "architecture")
+    fingerprint = Attribute[str]("")
+    """Equal for trials that train the same network in the same way, seeds apart."""
+    device = Attribute[str | None](None)
+    """cpu or cuda."""
+    num_params = Attribute[int | None](None, "params")
+    macs = Attribute[int | None](None)
+    """Multiply-adds for one image."""
+    group = Attribute[int | None](None)
+    """Of a search: the draw that it belongs to. Of a confirmation: the recipe and seed, see
+    PlannedRun.twins."""
+    lead = Attribute[bool | None](None)
+    """Whether the sampler drew it; its followers copy it."""
+    replicate_of = Attribute[int | None](None)
+    """Number of the trial that trained the same with another seed."""
+    weights = Attribute[str | None](None)
+    """Fingerprint of the initial weights that twins share."""
+    # of a confirmation
+    replicate = Attribute[int](0)
+    """Number of its seed, from 0."""
+    best_of = Attribute[list[str]]([])
+    """Arms of which its recipe is the best."""
+    data_seed = Attribute[int | None](None)
+    """Seed of its split of the images; None: the study's."""
+    members = Attribute[int | None](None)
+    """How many runs were trained as one network."""
+    test_accuracy = Attribute[float | None](None)
+    # how it ended
+    outcome = Attribute[str | None](None)
+    """complete, pruned, diverged, oom, infeasible, error or lost."""
+    epochs = Attribute[int](0)
+    """Epochs that were trained."""
+    train_accuracy = Attribute[float | None](None)
+    """In the last epoch, on images as they were trained on."""
+    val_accuracy = Attribute[float | None](None)
+    """Mean of the last epochs; chance where it diverged."""
+    val_loss = Attribute[float | None](None)
+    train_seconds = Attribute[float | None](None)
+    images_per_second = Attribute[float | None](None)
+    loss_at_start = Attribute[float | None](None)
+    cause = Attribute[str]("unknown")
+    """fine, vanished, exploded, collapsed, slow or diverged."""
+    grad_ratio = Attribute[float | None](None)
+    """log10 of the first over the last convolution's gradient, at the start of training."""
+    feature_cosine = Attribute[float | None](None)
+    """Mean cosine between the features of different images, at the start of training."""
+    diagnostics = Attribute[dict[str, dict[str, float | None]]]({})
+    """All measures, at the start and in the end."""
+    curve = Attribute[dict[str, list[float | None]]]({})
+    """Training and validation, accuracy and loss, after every epoch: see search.trials.curve."""
+    error = Attribute[str | None](None)
+    """The end of the traceback."""
+    # who ran it
+    worker = Attribute[str | None](None)
+    attempt = Attribute[int](0)
+    """Runs of the trial that count, this one included."""
+    lost_workers = Attribute[list[str | None]]([])
+    # of a repeat
+    origin = Attribute[int](0)
+    """Number of the trial that was repeated."""
+    changed = Attribute[dict[str, Any]]({})
+    """What was changed: new values by name."""
+    difference = Attribute[str | None](None)
+    """What an unchanged repeat showed, in a line."""
+
+    @property
+    def stored(self) -> dict[str, Any]:
+        return self.trial.user_attrs
+
+    @property
+    def number(self) -> int:
+        return self.trial.number
+
+    @property
+    def trial_id(self) -> int:
+        """The key of the trial in its table."""
+        return trial_id_of(self.trial)
+
+    @property
+    def drawn(self) -> dict[str, Any]:
+        """The parameters that Optuna recorded."""
+        return self.trial.params
+
+    @property
+    def queued(self) -> dict[str, Any]:
+        """The parameters that a queued trial is to have."""
+        queued: dict[str, Any] = self.trial.system_attrs.get(QUEUED_PARAMS, {})
+        return queued
+
+    @property
+    def turn(self) -> int | None:
+        """How many trials the sampler had been asked for before it; None for queued trials."""
+        return self.trial.system_attrs.get(TURN)
+
+    @property
+    def reported(self) -> dict[int, float]:
+        """Validation accuracy by epoch."""
+        return self.trial.intermediate_values
+
+    @property
+    def ended_at(self) -> datetime | None:
+        return self.trial.datetime_complete
+
+    @property
+    def is_running(self) -> bool:
+        return self.trial.state == TrialState.RUNNING
+
+    @property
+    def is_finished(self) -> bool:
+        return self.trial.state.is_finished()
+
+    @property
+    def is_pruned(self) -> bool:
+        return self.trial.state == TrialState.PRUNED
+
+    @property
+    def ran_to_the_end(self) -> bool:
+        """Complete and diverged trials have a final score; a pruned one has only where it was stopped."""
+        return self.trial.state == TrialState.COMPLETE
+
+    @property
+    def score(self) -> float:
+        """The final score of a trial that ran to the end."""
+        assert self.trial.value is not None, "only trials that ran to the end have a score"
+        return self.trial.value
+
+    @property
+    def is_described(self) -> bool:
+        """Whether it has finished, and got as far as knowing its arm and depth."""
+        return self.is_finished and bool(self.arm and self.depth)
+
+    @property
+    def diverged(self) -> bool:
+        return self.outcome == "diverged"
+
+    @property
+    def ended(self) -> str:
+        """Its outcome, or Optuna's word where it has none."""
+        return self.outcome or self.trial.state.name.lower()
+
+    @property
+    def architecture(self) -> Architecture | None:
+        """None where it is not known, or cannot be built here."""
+        try:
+            return Architecture.from_json(self.architecture_json) if self.architecture_json else None
+        except ValueError:  # an arm, a norm that is not installed here
+            return None
+
+
+def records_of(study: Study) -> list[TrialRecord]:
+    """Every trial of a study, in order of their numbers."""
+    return [TrialRecord(trial) for trial in study.get_trials(deepcopy=False)]
+
+
+def finished(records: Iterable[TrialRecord]) -> int:
+    """How many have ended, in whatever way."""
+    return sum(record.is_finished for record in records)

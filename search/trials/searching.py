@@ -1,0 +1,64 @@
+"""The trials of a search: drawn by the sampler, or copied from the lead of their group."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import optuna
+
+from models.network import Network, build
+from search.data.batches import TrainingData
+from search.design.groups import position_of
+from search.design.seeds import training_seed
+from search.spec.study import StudySpec
+from search.storage.internals import as_begun
+from search.storage.trial_record import TrialRecord, records_of
+from search.trials.artifacts import KeepBest
+from search.trials.listeners import Listener
+from search.trials.setup import Setup, drawn_setup
+
+
+@dataclass(frozen=True)
+class SearchTrials:
+    spec: StudySpec
+    data: TrainingData
+    image_shape: tuple[int, int, int]
+
+    def set_up(self, trial: optuna.Trial) -> Setup:
+        begun = as_begun(trial)
+        seed = TrialRecord(begun).seed  # of an earlier attempt, perhaps
+        if seed is None:
+            seed = training_seed(self.spec, begun)
+        setup = drawn_setup(trial, self.spec, self.image_shape, self.data, seed, **self._place(trial))
+        fresh, earlier = _fresh_seed(trial, setup.fingerprint, seed)
+        if earlier is None:
+            return setup
+        place = {**setup.place, "replicate_of": earlier}
+        return replace(setup, config=replace(setup.config, seed=fresh), place=place)
+
+    def _place(self, trial: optuna.Trial) -> dict[str, int | bool]:
+        matched = self.spec.search.design == "matched"
+        position = position_of(as_begun(trial), self.spec.space.block) if matched else None
+        return {"group": position.group, "lead": position.lead} if position else {}
+
+    def build(self, trial: optuna.Trial, setup: Setup) -> Network:
+        return build(setup.architecture, setup.config.seed)
+
+    def listeners(self, trial: optuna.Trial) -> list[Listener]:
+        return [KeepBest(trial)]
+
+
+def _fresh_seed(trial: optuna.Trial, fingerprint: str, seed: int) -> tuple[int, int | None]:
+    """The seed to train with: never one with which this configuration was trained before; and the first trial
+    that trained it."""
+    earlier = [
+        other
+        for other in records_of(trial.study)
+        if other.number < trial.number and other.fingerprint == fingerprint
+    ]
+    if not earlier:
+        return seed, None
+    used = {other.seed for other in earlier}
+    while seed in used:
+        seed = (seed + trial.number + 1) % 2**31
+    return seed, earlier[0].number

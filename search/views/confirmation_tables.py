@@ -1,0 +1,190 @@
+"""Verdicts in a sentence, and as tables of text for a terminal, a note, a page and a figure alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from models.arms.arm import brief, label
+from search.analysis.verdicts import OWN, Verdicts, Versus
+from search.design.plan import Choice, Plan
+from search.stats.paired import Comparison
+from search.views.tables import CAUSES, TextTable, account_table
+from search.views.words import accuracy, listed, many, plural, points, small, span
+
+
+def confirmed(verdicts: Verdicts) -> str:
+    """One clause for each arm, on pairs of which each arm had its own best recipe."""
+    if not any(versus.result for versus in verdicts.versus):
+        return "Nothing is confirmed yet: no pair has ended."
+    rivals = list(dict.fromkeys(versus.arm for versus in verdicts.versus))
+    clauses = [
+        _clause([v for v in verdicts.versus if (v.arm, v.recipe) == (arm, OWN)], label(verdicts.baseline))
+        for arm in rivals
+    ]
+    text = "; ".join(f"{label(arm)} {clause}" for arm, clause in zip(rivals, clauses, strict=True))
+    *first, last = verdicts.seeds
+    seeds = ", then ".join([*map(str, first), plural(last, "seed")])
+    state = (
+        "Confirmed" if verdicts.complete else f"So far, {verdicts.finished:,} of {verdicts.planned:,} runs"
+    )
+    more = " after looking" if len(verdicts.seeds) > 1 else ""
+    return f"{state} (test images, {seeds}{more}): {text}."
+
+
+def _clause(versus: Sequence[Versus], baseline: str) -> str:
+    by_word: dict[str, list[Versus]] = {"beats": [], "loses": [], "equal": [], "undecided": []}
+    for one in versus:
+        by_word[one.result.word if one.result else "undecided"].append(one)
+    parts = []
+    for word, verb in (("beats", f"beats {baseline} by"), ("loses", f"loses to {baseline} by")):
+        amounts = [
+            f"{points(v.result.mean, signed=False)}{' points' * (i == 0)} {_bare(v.result)} at {v.depth}"
+            for i, v in enumerate(by_word[word])
+            if v.result
+        ]
+        if amounts:
+            parts.append(f"{verb} {listed(amounts)} convs")
+    for word, verb in (("equal", f"equals {baseline} at"), ("undecided", "is undecided at")):
+        if by_word[word]:
+            parts.append(f"{verb} {listed([str(v.depth) for v in by_word[word]])} convs")
+    return ", ".join(parts)
+
+
+def _bare(result: Comparison) -> str:
+    """The interval of an amount whose direction the verb tells."""
+    low, high = sorted((abs(result.interval.low), abs(result.interval.high)))
+    return span(low, high)
+
+
+def verdict_table(verdicts: Verdicts, own_only: bool = False) -> TextTable:
+    """Who beats the baseline at which depth: each arm under its own best recipe, then twins under one, where
+    that is not the same pairs again."""
+    rows, own = [], {(v.arm, v.depth): _sample(v.result) for v in verdicts.versus if v.recipe == OWN}
+    for versus in sorted(verdicts.versus, key=lambda versus: versus.recipe != OWN):
+        result = versus.result
+        if versus.recipe != OWN and (own_only or _sample(result) == own[versus.arm, versus.depth]):
+            continue
+        head = (label(versus.arm), _recipe(versus.recipe), str(versus.depth))
+        if result is None:
+            rows.append((*head, "no pair", *["-"] * 4, f"0 of {versus.planned}"))
+            continue
+        more = f" {many(result.more_pairs)}" if result.word == "undecided" and result.more_pairs else ""
+        short = f", {result.pairs} of {versus.planned}" if result.pairs < versus.planned else ""
+        rows.append(
+            (
+                *head,
+                result.word + more,
+                points(result.mean),
+                span(*result.interval) if result.pairs > 1 else "-",
+                small(result.holm_p),
+                f"{result.superiority.probability:.2f}",
+                f"{result.wins}/{result.ties}/{result.losses}{short}",
+            )
+        )
+    columns = (
+        "arm", "best recipe", "convs", "verdict, seeds lacking", "mean", "95 % interval", "p, Holm",
+        "P(better)", "win/tie/loss",
+    )  # fmt: skip
+    against = f"Test accuracy against {label(verdicts.baseline)}, points, margin {verdicts.margin:g}"
+    title = f"{against}: means of fresh seeds"
+    return TextTable(title, columns, tuple(rows), words=4)
+
+
+def _recipe(recipe: str) -> str:
+    """Whose best recipe it is."""
+    return OWN if recipe == OWN else f"{brief(recipe)}'s"
+
+
+def _sample(result: Comparison | None) -> tuple[float, ...] | None:
+    return None if result is None else (result.pairs, result.mean, *result.interval)
+
+
+def standing_table(verdicts: Verdicts) -> TextTable:
+    """What each recipe scored, from when it was chosen to the test images."""
+    rows = tuple(
+        (
+            label(s.arm),
+            str(s.depth),
+            f"#{s.search_trial}, {s.search_depth} convs",
+            accuracy(s.selected_val),
+            accuracy(s.val),
+            accuracy(s.test) + ("" if s.test_sd is None else f" ± {s.test_sd:.1f}"),
+            accuracy(s.train),
+            f"{s.failed} of {s.runs}" + ("" if s.fisher_p in (None, 1) else f", p {small(s.fisher_p)}"),
+            "-" if s.grad_ratio is None else points(s.grad_ratio),
+            "-" if s.feature_cosine is None else f"{s.feature_cosine:.2f}",
+            ", ".join(f"{s.causes[cause]} {cause}" for cause in CAUSES if s.causes.get(cause)) or "-",
+        )
+        for s in verdicts.standings
+    )
+    columns = (
+        "arm", "convs", "recipe of", "val, that trial", "val, retrained", "test ± sd", "train",
+        "did not train", "log10 grad ratio", "cosine", "ended",
+    )  # fmt: skip
+    return TextTable(
+        "From the trial that gave a recipe to test, each arm under its own, %", columns, rows, words=1
+    )
+
+
+def contrast_table(verdicts: Verdicts) -> TextTable:
+    """Does depth hurt, and whom."""
+    rows = []
+    for contrast in verdicts.contrasts:
+        result = contrast.result
+        beyond = f"test accuracy kept beyond {label(verdicts.baseline)}"
+        measure = "training accuracy" if contrast.name == "degradation" else beyond
+        rows.append(
+            (
+                label(contrast.arm),
+                f"{contrast.name}: {measure}",
+                f"{contrast.shallow} → {contrast.deep}",
+                *(
+                    ("-", "-", "-", "0")
+                    if result is None
+                    else (
+                        points(result.mean),
+                        span(*result.interval) if result.pairs > 1 else "-",
+                        small(result.p),
+                        str(result.pairs),
+                    )
+                ),
+            )
+        )
+    columns = ("arm", "hypothesis", "convs", "mean, points", "95 % interval", "p", "pairs")
+    return TextTable("Depth: the deepest against the shallower, seed by seed", columns, tuple(rows), words=3)
+
+
+def spent(verdicts: Verdicts) -> str:
+    """What the confirmation cost, in a line."""
+    lost = f", {verdicts.without_score} of them without a score" if verdicts.without_score else ""
+    return (
+        f"{verdicts.finished:,} of {verdicts.planned:,} runs{lost}, {verdicts.seconds:,.0f} s of training; "
+        f"test images were looked at {verdicts.test_reads:,} times."
+    )
+
+
+def confirmation_tables(verdicts: Verdicts) -> list[TextTable]:
+    """In the order in which they are to be read."""
+    found = (verdict_table(verdicts), standing_table(verdicts), contrast_table(verdicts))
+    return [table for table in found if table.rows]
+
+
+def fairness_table(verdicts: Verdicts) -> TextTable:
+    """What each arm was given."""
+    return account_table(verdicts.ledger, verdicts.unequal, ", runs under their own best recipe alone")
+
+
+def plan_table(plan: Plan) -> TextTable:
+    """What will be trained, and where the recipes come from."""
+    rows = tuple(
+        (str(depth), *(_origin(plan.choice(arm, depth)) for arm in plan.arms)) for depth in plan.depths
+    )
+    title = f"Recipes of {plan.search}, by validation accuracy among {plan.trials:,} trials"
+    return TextTable(title, ("convs", *map(label, plan.arms)), rows)
+
+
+def _origin(choice: Choice | None) -> str:
+    if choice is None:
+        return "none"
+    accuracy = f"{100 * choice.val_accuracy:.1f} %, best of {choice.candidates}"
+    return f"#{choice.trial}, {choice.trial_depth} convs, {accuracy}"

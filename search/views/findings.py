@@ -1,0 +1,146 @@
+"""A study as a person reads it, wherever it is shown: a sentence, tables, figures, how to read them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from optuna.study import Study
+
+from models.arms.arm import noun
+from search.analysis.evidence import Evidence, gather
+from search.analysis.verdicts import Verdicts, judge_study
+from search.design.plan import Plan
+from search.storage.studies import confirmation_of
+from search.storage.study_record import REPEATS, record_of_study
+from search.storage.trial_record import TrialRecord, records_of
+from search.views.confirmation_tables import confirmation_tables, confirmed, spent
+from search.views.reading import REPEATS_READING, confirmation_reading, search_reading
+from search.views.sentence import cut_short, sentence
+from search.views.tables import TextTable, search_tables
+from search.views.words import capitalized, percent
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go  # type: ignore[import-untyped]
+
+VERSION = 3
+"""Of the JSON; a change of its schema raises it."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What there is to say of a search, of a confirmation, or of repeats."""
+
+    title: str
+    sentence: str
+    tables: Sequence[TextTable]
+    notes: Sequence[str]
+    """Lines below the tables."""
+    reading: str
+    """How to read it; Markdown."""
+    figures: Callable[[], dict[str, go.Figure]]
+    """Figures by name, in the order in which they are to be read. Drawn when asked for."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    study: str
+    evidence: Evidence | None
+    verdicts: Verdicts | None
+    parts: tuple[Part, ...]
+
+    def to_json(self) -> str:
+        search = {"sentence": self.parts[0].sentence, **asdict(self.evidence)} if self.evidence else None
+        values: dict[str, Any] = {
+            "version": VERSION,
+            "study": self.study,
+            "search": search,
+            "confirmation": self.verdicts.to_json() if self.verdicts else None,
+        }
+        return json.dumps(values, indent=1, allow_nan=False)
+
+
+def findings_of(study: Study) -> Findings:
+    """What a study from any storage says; a search brings its confirmation along."""
+    stored, name = record_of_study(study), study.study_name
+    if stored.plan:
+        verdicts, part = _confirmation(study, Plan.from_json(stored.plan))
+        return Findings(name, None, verdicts, (part,))
+    if stored.kind == REPEATS:
+        return Findings(name, None, None, (_repeats(study),))
+    trials = records_of(study)
+    evidence = gather(trials, stored.baseline)
+    search, other = _search(name, evidence, trials), confirmation_of(study)
+    if other is None:
+        return Findings(name, evidence, None, (search,))
+    verdicts, part = _confirmation(other, Plan.from_json(record_of_study(other).plan or {}))
+    search = replace(search, sentence=f"{search.sentence} {part.sentence}")
+    return Findings(name, evidence, verdicts, (search, part))
+
+
+def _search(name: str, evidence: Evidence, trials: Sequence[TrialRecord]) -> Part:
+    def draw() -> dict[str, go.Figure]:
+        from search.views.search_figures import search_figures
+
+        return search_figures(evidence, trials)
+
+    notes = [text] if (text := cut_short(evidence.duels)) else []
+    if evidence.baseline_turns_down_at is not None:
+        notes.append(
+            f"{capitalized(noun(evidence.baseline))}s turn down from {evidence.baseline_turns_down_at} "
+            "convs on (training accuracy)."
+        )
+    if evidence.noise is not None:
+        notes.append(f"Seeds alone: standard deviation {evidence.noise.sd:.2f} points.")
+    return Part(
+        title=f"{name}: {evidence.finished:,} trials, {evidence.to_the_end:,} trained to the end",
+        sentence=sentence(evidence),
+        tables=search_tables(evidence),
+        notes=notes,
+        reading=search_reading(evidence.baseline),
+        figures=draw,
+    )
+
+
+def _confirmation(study: Study, plan: Plan) -> tuple[Verdicts, Part]:
+    trials = records_of(study)
+    verdicts = judge_study(study, plan)
+
+    def draw() -> dict[str, go.Figure]:
+        from search.views.confirmation_figures import confirmation_figures
+
+        return confirmation_figures(verdicts, plan, trials)
+
+    return verdicts, Part(
+        title=f"{study.study_name}: {verdicts.finished:,} of {verdicts.planned:,} runs",
+        sentence=confirmed(verdicts),
+        tables=confirmation_tables(verdicts),
+        notes=[spent(verdicts)],
+        reading=confirmation_reading(plan.baseline, plan.rivals[0]),
+        figures=draw,
+    )
+
+
+def _repeats(study: Study) -> Part:
+    rows = tuple(
+        (
+            str(trial.number),
+            f"#{trial.origin}",
+            ", ".join(f"{name} = {value}" for name, value in trial.changed.items()) or "nothing",
+            percent(trial.score),
+            percent(trial.train_accuracy),
+            trial.difference or "-",
+        )
+        for trial in records_of(study)
+    )
+    columns = ("repeat", "of trial", "changed", "val, %", "train, %", "difference")
+    return Part(
+        title=study.study_name,
+        sentence=f"{len(rows)} repeats of trials of {study.study_name.removesuffix('-repeat')}.",
+        tables=[TextTable("Trials trained again", columns, rows, words=3)],
+        notes=(),
+        reading=REPEATS_READING,
+        figures=dict,
+    )

@@ -1,0 +1,42 @@
+"""How to read what is shown, in Markdown."""
+
+from __future__ import annotations
+
+from models.arms.arm import label, noun
+from search.views.words import capitalized
+
+
+def search_reading(baseline: str) -> str:
+    """Of a search."""
+    return f"""\
+Every draw is trained as each arm, from the same initial weights and on the same batches: a *pair* differs
+in the shortcut alone. Means and intervals are over pairs of which both were trained to the end, in percentage
+points. **beats**: the 95 % interval lies above one point and p (sign flips, Holm over depths) is below 0.05;
+**equal**: it lies within a point; **undecided**: all else. A run that diverged counts as chance.
+
+*Exploratory*: the search chose these trials and pruned the slow ones, so that pairs which ended are kinder to
+{noun(baseline)}s than all pairs are. One cut short is compared at the last epoch of both and enters no
+verdict. The best of many runs is a lucky one, and no test image was looked at. It suggests and does not
+prove."""
+
+
+def confirmation_reading(baseline: str, rival: str) -> str:
+    """Of a confirmation; `rival`: one of its other arms, as an example."""
+    return f"""\
+Every recipe was fixed before the first of these runs, and so were margin, seeds and hypotheses. Each seed
+draws initial weights, batch order and a split of the images, shared by all arms. Nothing is pruned, every run
+has the same number of steps, and a network is evaluated on its test images once, when it is trained. *Each
+its own*: every arm under its own best recipe of the search, which is the headline.
+*{capitalized(label(baseline))}'s*, *{label(rival)}'s*: twins under that arm's best recipe, from equal
+weights; only the block differs.
+
+*That trial* is where the recipe comes from, perhaps of another depth; its score is the best of several, so a
+lucky one. *Did not train*: training accuracy below twice chance.
+
+**beats**: the 95 % interval of the mean paired difference lies above the margin and p (exact sign
+flips, Holm over the depths) is below 0.05; **loses** mirrored; **equal**: it lies within the margin;
+**undecided**: all else. A run that diverged counts as chance. Where the data bring no test part of their own,
+each seed draws one: the search has seen some of its images when it chose the recipes, of all arms alike."""
+
+
+REPEATS_READING = "A repeat trains a stored trial again, as it was or with one thing changed."

@@ -1,0 +1,162 @@
+"""Tables of text, for a terminal, a note, a page and a figure alike; and what a search says, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.table import Table
+from rich.text import Text
+
+from models.arms.arm import label
+from search.analysis.accounts import Account
+from search.analysis.evidence import Evidence
+from search.views.words import accuracy, many, number, points, span
+
+CAUSES = ("fine", "slow", "vanished", "exploded", "collapsed", "diverged", "unknown")
+_COLUMNS = {
+    "trials": "trials",
+    "to_the_end": "to the end",
+    "epochs": "epochs",
+    "seconds": "training, s",
+    "mean_params": "mean parameters",
+    "mean_macs": "mean MACs",
+}
+_MARK = " (unequal)"
+
+
+@dataclass(frozen=True)
+class TextTable:
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    words: int = 1
+    """Columns of words at the left; numbers follow."""
+
+    @property
+    def marked(self) -> list[str]:
+        """Columns to be looked at."""
+        return [column for column in self.columns if column.endswith(_MARK)]
+
+    def terminal(self) -> Table:
+        """For rich's console."""
+        table = Table(title=Text(self.title))  # as Text: names may hold what rich would take for markup
+        for i, column in enumerate(self.columns):
+            table.add_column(column, justify="left" if i < self.words else "right")
+        for row in self.rows:
+            table.add_row(*map(Text, row))
+        return table
+
+    def markdown(self) -> str:
+        rule = ["---" if i < self.words else "---:" for i in range(len(self.columns))]
+        lines = [_line(self.columns), _line(rule), *(_line(row) for row in self.rows)]
+        return "\n".join([f"**{self.title}**", "", *lines])
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+
+
+def search_tables(evidence: Evidence) -> list[TextTable]:
+    """In the order in which they are to be read."""
+    tables = (
+        duel_table(evidence),
+        level_table(evidence),
+        cause_table(evidence),
+        failure_table(evidence),
+        account_table(evidence.ledger, evidence.unequal),
+    )
+    return [table for table in tables if table.rows]
+
+
+def duel_table(evidence: Evidence) -> TextTable:
+    """Who beats the baseline, at what depth, by how much."""
+    rows = []
+    for duel in evidence.duels:
+        final, cut = duel.final, duel.cut_short
+        more = "" if duel.more_pairs is None or duel.word != "undecided" else f" {many(duel.more_pairs)}"
+        rows.append(
+            (
+                label(duel.arm),
+                duel.band,
+                duel.word + more,
+                points(final.mean),
+                span(duel.low, duel.high) or "-",
+                str(final.pairs),
+                f"{final.wins}/{final.ties}/{final.losses}",
+                points(duel.ahead_of_best_baseline),
+                points(duel.ahead_of_any_baseline),
+                f"{cut.wins}/{cut.ties}/{cut.losses}" if cut.pairs else "-",
+            )
+        )
+    name = label(evidence.baseline)
+    return TextTable(
+        f"Against {name}, points within pairs; best: the rival's minus {name}'s (exploratory)",
+        (
+            "arm", "convs", "verdict, pairs lacking", "mean", "95 % interval", "pairs", "win/tie/loss",
+            "best here", "best of all", "cut short: w/t/l",
+        ),
+        tuple(rows),
+        words=3,
+    )  # fmt: skip
+
+
+def level_table(evidence: Evidence) -> TextTable:
+    """Final scores by arm and depth; pruned trials are counted, never scored."""
+    rows = tuple(
+        (
+            label(level.arm),
+            level.band,
+            str(level.trials),
+            str(level.to_the_end),
+            accuracy(level.best),
+            accuracy(level.val.median if level.val else None),
+            accuracy(level.train.median if level.train else None),
+        )
+        for level in evidence.levels
+    )
+    columns = ("arm", "convs", "trials", "to the end", "best val", "median val", "median train")
+    return TextTable("Accuracy by arm and depth, % (exploratory)", columns, rows, words=2)
+
+
+def cause_table(evidence: Evidence) -> TextTable:
+    """Why trials ended as they did."""
+    present = [cause for cause in CAUSES if any(level.causes.get(cause) for level in evidence.levels)]
+    rows = tuple(
+        (
+            label(level.arm),
+            level.band,
+            str(level.trials),
+            str(level.to_the_end),
+            *(str(level.causes.get(cause, 0) or "-") for cause in present),
+        )
+        for level in evidence.levels
+    )
+    return TextTable(
+        "Why trials ended as they did", ("arm", "convs", "trials", "to the end", *present), rows, words=2
+    )
+
+
+def failure_table(evidence: Evidence) -> TextTable:
+    """Runs to the end that did not learn: diverged, or training accuracy below twice chance."""
+    rows = tuple(
+        (
+            label(failures.arm),
+            f"{failures.failed} of {failures.to_the_end}",
+            "-" if failures.p_against_baseline is None else f"{failures.p_against_baseline:.2g}",
+            ", ".join(f"{count} {outcome}" for outcome, count in failures.outcomes.items()),
+        )
+        for failures in evidence.failures
+    )
+    against = f"p against {label(evidence.baseline)} (Fisher)"
+    columns = ("arm", "did not learn, of runs to the end", against, "all trials")
+    return TextTable("Failures", columns, rows)
+
+
+def account_table(accounts: Sequence[Account], unequal: Sequence[str], of_what: str = "") -> TextTable:
+    """What each arm was given; a column where arms differ by more than 5 % is marked."""
+    columns = tuple(name + (_MARK if key in unequal else "") for key, name in _COLUMNS.items())
+    rows = tuple(
+        (label(account.arm), *(number(getattr(account, key)) for key in _COLUMNS)) for account in accounts
+    )
+    return TextTable(f"What each arm was given{of_what}", ("arm", *columns), rows)

@@ -1,0 +1,123 @@
+"""A study in a terminal: what a search or a confirmation shows at its end, and what a report shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.text import Text
+
+from models.arms.arm import label
+from search.analysis.evidence import Evidence, gather
+from search.analysis.trials import outcomes_of
+from search.analysis.verdicts import Verdicts
+from search.design.plan import Plan
+from search.storage.trial_record import TrialRecord
+from search.views.confirmation_tables import confirmation_tables, confirmed, plan_table
+from search.views.findings import Findings
+from search.views.tables import duel_table, level_table
+from search.views.words import percent, plural
+
+EXPLORATORY = "Exploratory: a search chooses and prunes its trials, and the best of many is lucky."
+
+
+def terminal() -> Console:
+    """Wide where nobody watches: a log's lines do not wrap."""
+    console = Console()
+    return console if console.is_terminal else Console(width=140)
+
+
+def say(console: Console, line: str) -> None:
+    console.print(Text(line), soft_wrap=True)
+
+
+def show_search(console: Console, trials: Sequence[TrialRecord], baseline: str) -> None:
+    """The end of a search: arms by depth, pairs, the best of each arm, what was spent."""
+    evidence = gather(trials, baseline)
+    tables = [table for table in (level_table(evidence), duel_table(evidence)) if table.rows]
+    for table in tables:
+        console.print(table.terminal())
+    for line in [EXPLORATORY] * bool(tables) + best_lines(evidence, trials) + [spent_line(trials)]:
+        say(console, line)
+
+
+def best_lines(evidence: Evidence, trials: Sequence[TrialRecord]) -> list[str]:
+    """The best trial of each arm, its recipe in words."""
+    by_number = {trial.number: trial for trial in trials}
+    top = max((leader.val for leader in evidence.leaders), default=0.0)
+    first = next((leader for leader in evidence.leaders if leader.val == top), None)
+    return [
+        f"Best {label(leader.arm)}: trial {leader.trial}, {leader.val:.1f} %"
+        f"{' (best of all)' if leader is first else ''}: {recipe_line(by_number[leader.trial])}"
+        for leader in evidence.leaders
+    ]
+
+
+def spent_line(trials: Sequence[TrialRecord]) -> str:
+    outcomes = outcomes_of(trials)
+    listed = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items()) or "none"
+    seconds = sum(trial.train_seconds or 0.0 for trial in trials)
+    epochs = sum(trial.epochs for trial in trials)
+    return f"Spent: {sum(outcomes.values())} trials ({listed}), {epochs} epochs, {seconds:.0f} s of training."
+
+
+def recipe_line(trial: TrialRecord) -> str:
+    """A trial's architecture and optimizer."""
+    optimizer = trial.drawn.get("optimizer")
+    rate = trial.drawn.get(f"lr_{optimizer}") if optimizer else None
+    architecture = trial.architecture or f"{label(trial.arm)}, {trial.depth} convs"
+    return f"{architecture}" + (f", {optimizer} lr {rate:.2g}" if rate else "")
+
+
+def show_plan(console: Console, plan: Plan, left: int, workers: int) -> None:
+    """Recipes, hypotheses and price of a confirmation, before anything is trained."""
+    console.print(plan_table(plan).terminal())
+    for text in plan.hypotheses().values():
+        console.print(Text(f"- {text}"))
+    if plan.seeds[-1] < (least := plan.least_seeds()):
+        depths = len(plan.depths)
+        warn(console, f"no verdict is possible with fewer than {least} seeds at {depths} depths")
+    runs = sum(1 for _ in plan.runs())
+    seconds = plan.seconds() * left / runs / workers
+    time = f"{seconds / 60:,.0f} minutes" if seconds >= 90 else f"{seconds:,.0f} seconds"
+    done = f", {runs - left:,} of them done" if left < runs else ""
+    line = (
+        f"{runs:,} runs of {plan.steps:,} steps{done}; {plural(plan.seeds[-1], 'seed')}; about {time} with "
+        f"{plural(workers, 'worker')}."
+    )
+    console.print(Text(line, style="bold"))
+
+
+def warn(console: Console, line: str) -> None:
+    say(console, f"warning: {line}")
+
+
+def show_confirmation(console: Console, verdicts: Verdicts) -> None:
+    """The end of a confirmation."""
+    for table in confirmation_tables(verdicts):
+        console.print(table.terminal())
+    say(console, confirmed(verdicts))
+
+
+def show_findings(console: Console, findings: Findings) -> None:
+    """Everything that a study says but its figures."""
+    for part in findings.parts:
+        for table in part.tables:
+            console.print(table.terminal())
+        console.print(Text(part.sentence, style="bold"))
+        for note in part.notes:
+            say(console, note)
+
+
+def progress_line(trial: TrialRecord) -> str:
+    """A finished trial in a line."""
+    architecture = trial.architecture
+    widths = "-".join(str(stage.width) for stage in architecture.stages) if architecture else ""
+    outcome = f"pruned at {trial.epochs}" if trial.outcome == "pruned" else trial.ended
+    seconds = "" if trial.train_seconds is None else f"{trial.train_seconds:.1f} s"
+    replicate = "" if trial.replicate_of is None else f"  replicate of {trial.replicate_of}"
+    return (
+        f"#{trial.number:<4}{trial.arm or '?':<9}{trial.depth or '?':>3} convs {widths:<10}"
+        f"{trial.num_params or 0:>9,} params {percent(trial.val_accuracy):>5} % "
+        f"{outcome:<12}{seconds}{replicate}"
+    )

@@ -1,0 +1,138 @@
+"""Trials as figures, of a search and of a confirmation alike: their start, their price, their curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go  # type: ignore[import-untyped]
+
+from models.arms.arm import color, label, symbol
+from search.analysis.evidence import Evidence
+from search.analysis.trials import arms_of, draws_of, of_arm
+from search.storage.trial_record import TrialRecord
+from search.views.plots import (
+    ACCURACY,
+    CAUSE_COLORS,
+    empty,
+    on_panel,
+    panels,
+    percent_of,
+    set_axis,
+    set_depth_axis,
+    thinned,
+)
+from search.views.tables import CAUSES
+
+DOTS = 900
+"""Runs drawn in a figure."""
+
+
+def gradients(trials: Sequence[TrialRecord]) -> go.Figure:
+    """At the start of training; colour: how the trial ended, symbol: its arm."""
+    title = "Signal at the start of training: gradients that arrive, images told apart"
+    figure = panels(title, "gradient of first over last conv", "cosine between images' features")
+    known = thinned([trial for trial in trials if trial.grad_ratio is not None], DOTS)
+    for cause in CAUSES:
+        here = [trial for trial in known if trial.cause == cause]
+        for arm in arms_of(here):
+            own = of_arm(here, arm)
+            for panel, name, digits in ((1, "grad_ratio", 2), (2, "feature_cosine", 3)):
+                values = [getattr(trial, name) for trial in own]
+                figure.add_trace(
+                    go.Scatter(
+                        x=[trial.depth for trial in own],
+                        y=[None if value is None else round(value, digits) for value in values],
+                        mode="markers", showlegend=False, hoverinfo="x+y", **on_panel(panel),
+                        marker={
+                            "color": CAUSE_COLORS[cause], "symbol": symbol(arm), "size": 7, "opacity": 0.8,
+                            "line": {"width": 0.5, "color": "#333333"},
+                        },
+                    )
+                )  # fmt: skip
+        if here:
+            figure.add_trace(_key(cause, CAUSE_COLORS[cause], "circle"))
+    for arm in arms_of(known):
+        figure.add_trace(_key(label(arm), "#FFFFFF", symbol(arm)))
+    for panel, measure in ((1, "log10 of gradient ratio"), (2, "mean cosine")):
+        set_depth_axis(figure, [trial.depth for trial in known], panel)
+        set_axis(figure, "yaxis", panel, measure)
+    return figure if known else empty(figure, "nothing measured yet")
+
+
+def _key(name: str, ink: str, shape: str) -> go.Scatter:
+    """An entry of the legend alone."""
+    marker = {"color": ink, "symbol": shape, "size": 9, "line": {"width": 1, "color": "#333333"}}
+    return go.Scatter(x=[None], y=[None], mode="markers", name=name, marker=marker)
+
+
+def cost(trials: Sequence[TrialRecord]) -> go.Figure:
+    """The front holds the runs that no other beats at the same price or less."""
+    figure = panels("Accuracy against price, runs to the end; line: best for its price, luck included", "")
+    ends = [trial for trial in trials if trial.ran_to_the_end and trial.macs]
+    for arm in arms_of(ends):
+        own = thinned(of_arm(ends, arm), DOTS)
+        figure.add_trace(
+            go.Scatter(
+                x=[_millions(trial.macs) for trial in own],
+                y=[percent_of(trial.score) for trial in own],
+                text=[f"#{trial.number}" for trial in own], mode="markers", name=label(arm),
+                marker={"color": color(arm), "symbol": symbol(arm), "size": 6, "opacity": 0.6},
+            )
+        )  # fmt: skip
+    front: list[TrialRecord] = []
+    for trial in sorted(ends, key=lambda trial: (trial.macs or 0, -trial.score)):
+        if not front or trial.score > front[-1].score:
+            front.append(trial)
+    figure.add_trace(
+        go.Scatter(
+            x=[_millions(trial.macs) for trial in front],
+            y=[percent_of(trial.score) for trial in front],
+            mode="lines", name="best for the price",
+            line={"color": "#000000", "width": 1, "shape": "hv"}, hoverinfo="skip",
+        )
+    )  # fmt: skip
+    set_axis(figure, "xaxis", 1, "million multiply-adds (MACs) per image", type="log", dtick="D2")
+    set_axis(figure, "yaxis", 1, "validation accuracy, %", **ACCURACY)
+    return figure if ends else empty(figure)
+
+
+def _millions(count: int | None) -> float:
+    """Three significant digits."""
+    return float(f"{(count or 0) / 1e6:.3g}")
+
+
+def curves(evidence: Evidence, trials: Sequence[TrialRecord]) -> go.Figure:
+    """Accuracy by epoch of the draw whose arms differ most, of those whose baseline was trained to the
+    end."""
+    draw = _telling_draw(evidence.baseline, trials)
+    depth = f" of {draw[0].depth} convs" if draw else ""
+    figure = panels(
+        f"Accuracy by epoch{depth}: the draw whose arms ended farthest apart", "training", "validation"
+    )
+    for trial in draw:
+        for panel, name in ((1, "train_accuracy"), (2, "val_accuracy")):
+            shares = trial.curve.get(name, [])
+            epochs = trial.curve.get("epoch") or range(1, len(shares) + 1)
+            figure.add_trace(
+                go.Scatter(
+                    x=list(epochs), y=[percent_of(share) for share in shares], mode="lines",
+                    line={"color": color(trial.arm), "width": 2}, showlegend=panel == 1,
+                    name=f"{label(trial.arm)}, #{trial.number}", **on_panel(panel),
+                )
+            )  # fmt: skip
+    for panel in (1, 2):
+        set_axis(figure, "xaxis", panel, "epoch")
+        set_axis(figure, "yaxis", panel, "accuracy, %" if panel == 1 else "", **ACCURACY)
+    return figure if draw else empty(figure, "no curves yet")
+
+
+def _telling_draw(baseline: str, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The trials of a draw that were trained to the end and have a curve, in the order of their arms."""
+    found: list[list[TrialRecord]] = []
+    for draw in draws_of(trials):
+        ends = [
+            draw[arm] for arm in arms_of(list(draw.values())) if draw[arm].ran_to_the_end and draw[arm].curve
+        ]
+        if len(ends) > 1 and ends[0].arm == baseline:
+            found.append(ends)
+    return max(found, key=lambda ends: max(t.score for t in ends) - min(t.score for t in ends), default=[])

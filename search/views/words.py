@@ -1,0 +1,73 @@
+"""Numbers and lists as a person reads them, wherever they are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from models.arms.arm import label
+from search.stats.paired import MOST_PAIRS
+
+
+def points(value: float | None, signed: bool = True) -> str:
+    """Percentage points: whole from ten on, else tenths."""
+    if value is None:
+        return "-"
+    text = f"{value:+.0f}" if abs(value) >= 9.95 else f"{value:+.1f}"
+    text = text.replace("-0.0", "0.0").replace("+0.0", "0.0")
+    return (text if signed else text.lstrip("+-")).replace("-", "−")
+
+
+def span(low: float | None, high: float | None) -> str:
+    """An interval of points; empty where there is none."""
+    return "" if low is None or high is None else f"[{points(low)}, {points(high)}]".replace("+", "")
+
+
+def percent(share: float | None) -> str:
+    """A share from 0 to 1."""
+    return "-" if share is None else f"{100 * share:.1f}"
+
+
+def accuracy(value: float | None) -> str:
+    """A value that is in % already."""
+    return "-" if value is None else f"{value:.1f}"
+
+
+def small(p: float) -> str:
+    """A p value."""
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
+def many(pairs: int) -> str:
+    """An estimate of pairs still needed."""
+    return "> 1,000" if pairs > MOST_PAIRS else f"~{pairs}"
+
+
+def number(value: float | None) -> str:
+    """Tenths below a hundred, else whole."""
+    if value is None:
+        return "-"
+    return f"{value:,.1f}" if isinstance(value, float) and value < 100 else f"{value:,.0f}"
+
+
+def convs(band: str) -> str:
+    """A band of depths."""
+    return f"{band.rstrip('+')} or more convs" if band.endswith("+") else f"{band} convs"
+
+
+def plural(count: int, word: str) -> str:
+    """A count of something whose plural has an s."""
+    return f"{count:,} {word}{'s' * (count != 1)}"
+
+
+def listed(words: Sequence[str]) -> str:
+    """Words joined by commas and "and"."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def arms_listed(arms: Sequence[str]) -> str:
+    return listed([label(arm) for arm in arms])
+
+
+def capitalized(text: str) -> str:
+    """The first letter large, the others as they are."""
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,27 @@
+"""What a worker is to do, as a value: it travels to the worker's process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from search.spec.study import StudySpec
+
+POLL_SECONDS = 0.5
+"""Seconds between two looks of the command at its workers."""
+
+
+@dataclass(frozen=True)
+class Job:
+    spec: StudySpec
+    url: str
+    study: str
+    trials: int
+    """Trials that the study may hold in all."""
+    device: str
+    data_fingerprint: str
+    confirms: bool = False
+    """The study is a confirmation, all of whose trials are queued."""
+    together: int = 1
+    """Runs of a confirmation that may be trained as one network."""
+    per_gpu: int = 1
+    """Workers that share its GPU's memory."""
