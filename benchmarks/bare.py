@@ -10,13 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.table import Goal, Table, ratios, spread
-from models.architecture import Architecture, Stage, preset
+from models.architecture import Architecture, Stage
+from models.presets import preset
 from models.network import build
-from search.data import TrainingData, to_device
-from search.datasets import load
-from search.optimization import TrainConfig
-from search.studyfile import find_study, load_spec
-from search.train import train
+from search.data.batches import TrainingData, to_device
+from search.data.datasets import load
+from search.spec.train_config import TrainConfig
+from search.spec.study_file import find_study, load_spec
+from search.training.run import train
 
 MOST = 1.02
 """CPU time of ours over the bare loop's, that is the goal."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from benchmarks.pools import DEFAULT, HALVING, MEDIAN, MIXED_MEDIAN, NONE, PRUNERS, Pool, spent
 from benchmarks.replay import Tried
 from benchmarks.table import Table
-from search.spec import depth_of
+from search.design.depths import depth_of
 
 TRIALS = 99
 """Of `search.run` without --trials, in whole groups."""

@@ -17,13 +17,14 @@ import optuna
 import torch
 
 from models.network import build
-from search.arms import confirmation_seed, draw_seed
-from search.data import to_device
-from search.datasets import load
-from search.objective import LAST_EPOCHS
-from search.space import configuration_fingerprint, make_architecture, make_config, suggest
-from search.spec import StudySpec
-from search.train import EpochResult, train
+from search.design.seeds import confirmation_seed, draw_seed
+from search.data.batches import to_device
+from search.data.datasets import load
+from search.trials.outcomes import LAST_EPOCHS
+from search.design.space import configuration_fingerprint, make_architecture, make_config, suggest
+from search.spec.study import StudySpec
+from search.training.results import EpochResult
+from search.training.run import train
 
 POOL = Path(__file__).with_name("pool")
 Values = Mapping[str, Any]

@@ -20,12 +20,14 @@ def main() -> None:
 
 def _ours(url: str, name: str) -> None:
     """As search.worker does it, from the job that search.run would send."""
-    from search.datasets import load
-    from search.loop import Stop
-    from search.spec import StudySpec
-    from search.storage import find, watch
-    from search.train import Run
-    from search.worker import Job, work
+    from search.data.datasets import load
+    from search.workers.stop import Stop
+    from search.spec.study import StudySpec
+    from search.storage.connections import watch
+    from search.storage.studies import find
+    from search.train__GONE import Run
+    from search.workers.job import Job
+    from search.workers.worker import work
 
     imported = _age()
 

@@ -12,9 +12,10 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from benchmarks.table import Goal, Table, ratios, spread
-from search.data import TrainingData, batches, to_device
-from search.datasets import Images, load
-from search.studyfile import find_study, load_spec
+from search.data.batches import TrainingData, batches, to_device
+from search.data.datasets import load
+from search.data.images import Images
+from search.spec.study_file import find_study, load_spec
 
 BATCH = 128
 

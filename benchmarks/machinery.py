@@ -13,14 +13,16 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState, create_trial
 
 from benchmarks.table import Goal, Table
-from search.arms import make_pruner, make_sampler
-from search.claims import ClaimStorage
-from search.leases import worker_name
-from search.reporter import Reporter
-from search.space import suggest, suggested_names
-from search.spec import StudySpec
-from search.storage import join_study, open_study
-from search.studyfile import find_study, load_spec
+from search.design.pruners import make_pruner
+from search.design.samplers import make_sampler
+from search.storage.claim_storage import ClaimStorage
+from search.storage.leases import worker_name
+from search.trials.reporter import Reporter
+from search.design.space import suggest, suggested_names
+from search.spec.study import StudySpec
+from search.storage.connections import join_study
+from search.storage.studies import open_study
+from search.spec.study_file import find_study, load_spec
 
 EPOCHS = 15
 MOST_MS, JOIN_SECONDS = 60.0, 3.0

@@ -15,8 +15,8 @@ import optuna
 
 from benchmarks.processes import seconds_of
 from benchmarks.table import Goal, Table
-from search.storage import open_study
-from search.studyfile import find_study, load_spec
+from search.storage.studies import open_study
+from search.spec.study_file import find_study, load_spec
 
 # the crew that the tests kill by the dozen, and their server, are just what this needs; tests are no package
 sys.path.append(str(Path(__file__).parents[1] / "tests"))

@@ -8,11 +8,11 @@ import torch
 
 from benchmarks.table import Goal, Table, spread
 from models.architecture import Architecture, Stage
-from search.data import TrainingData, to_device
-from search.datasets import load
-from search.optimization import TrainConfig
-from search.studyfile import find_study, load_spec
-from search.together import gain
+from search.data.batches import TrainingData, to_device
+from search.data.datasets import load
+from search.spec.train_config import TrainConfig
+from search.spec.study_file import find_study, load_spec
+from search.training.joint import gain
 
 NETS = (
     # (side, convs, width, batch)

@@ -13,10 +13,11 @@ from optuna.samplers import RandomSampler, TPESampler
 
 from benchmarks.curves import Draw, Recorder, random_draws, whole
 from benchmarks.replay import Tried, free_trials, matched_trials, search, seeded, shuffled
-from search.arms import MatchedSampler, PeerPruner, make_pruner
-from search.space import suggested_names
-from search.spec import StudySpec
-from search.studyfile import load_spec
+from search.design.pruners import PeerPruner, make_pruner
+from search.design.samplers import MatchedSampler
+from search.design.space import suggested_names
+from search.spec.study import StudySpec
+from search.spec.study_file import load_spec
 
 DRAWS = {"digits": 40, "cifar5k": 20}
 """In the pool, each trained as every arm."""

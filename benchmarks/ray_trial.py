@@ -13,10 +13,10 @@ from torch import Tensor
 
 from models.architecture import Architecture
 from models.network import Network
-from search.data import TrainingData
-from search.optimization import learning_rate
-from search.space import make_architecture, make_config, suggest
-from search.spec import StudySpec
+from search.data.batches import TrainingData
+from search.optimization__GONE import learning_rate
+from search.design.space import make_architecture, make_config, suggest
+from search.spec.study import StudySpec
 
 
 def draw(trial: Any, spec: StudySpec) -> dict[str, Any]:

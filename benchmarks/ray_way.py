@@ -16,11 +16,12 @@ from typing import Any
 import torch
 
 from benchmarks.ray_trial import draw, train
-from search.data import to_device
-from search.datasets import load
-from search.space import values_of
-from search.spec import StudySpec
-from search.storage import find, watch
+from search.data.batches import to_device
+from search.data.datasets import load
+from search.design.space import values_of
+from search.spec.study import StudySpec
+from search.storage.connections import watch
+from search.storage.studies import find
 
 
 def main() -> None:

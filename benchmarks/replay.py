@@ -16,10 +16,10 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from benchmarks.curves import Curve, Draw
-from search.arms import training_seed
-from search.claims import SLOT
-from search.space import suggest
-from search.spec import StudySpec
+from search.design.seeds import training_seed
+from search.storage.trial_record import TURN
+from search.design.space import suggest
+from search.spec.study import StudySpec
 
 _STATES = {False: TrialState.COMPLETE, True: TrialState.PRUNED}
 

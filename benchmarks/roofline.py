@@ -13,7 +13,7 @@ from benchmarks.table import Goal, Table, spread
 from models.architecture import Architecture, Stage
 from models.cost import measure_cost
 from models.network import build
-from search.memory import estimate
+from search.memory__GONE import estimate
 
 NETS = (
     (8, 9, 16, 64), (8, 21, 16, 64), (8, 21, 32, 64), (8, 45, 16, 64), (32, 21, 16, 128), (32, 21, 32, 64),

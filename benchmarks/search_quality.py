@@ -50,7 +50,7 @@ from benchmarks.pools import (
 )
 from benchmarks.replay import Tried
 from benchmarks.table import Table, surroundings
-from search.studyfile import find_study, load_spec
+from search.spec.study_file import find_study, load_spec
 
 ORDERS = 30
 """Searches replayed for each pruner, each on the pool in an order of its own."""

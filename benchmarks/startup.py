@@ -15,9 +15,9 @@ import optuna
 
 from benchmarks.processes import ROOT, Search, run
 from benchmarks.table import Goal, Table, spread
-from search.datasets import load
-from search.storage import open_study
-from search.studyfile import find_study, load_spec
+from search.data.datasets import load
+from search.storage.studies import open_study
+from search.spec.study_file import find_study, load_spec
 
 DEADLINE = 300.0
 """Seconds after which a search that trains nothing is taken for broken."""

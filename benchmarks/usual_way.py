@@ -18,11 +18,13 @@ from torchvision import transforms
 
 from models.architecture import Architecture
 from models.network import Network
-from search.datasets import load
-from search.optimization import TrainConfig, learning_rate
-from search.space import make_config, values_of
-from search.spec import StudySpec
-from search.storage import find, watch
+from search.data.datasets import load
+from search.optimization__GONE import learning_rate
+from search.spec.train_config import TrainConfig
+from search.design.space import make_config, values_of
+from search.spec.study import StudySpec
+from search.storage.connections import watch
+from search.storage.studies import find
 
 
 class Images(Dataset[Any]):

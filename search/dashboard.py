@@ -14,10 +14,10 @@ from pathlib import Path
 import optuna
 
 from search.cli.options import add_storage_option, parser_of, whole
-from search.cli.passwords import make_login
-from search.cli.server import Served, serve
 from search.errors import SearchError
 from search.storage.urls import storage_url
+from search.web.passwords import make_login
+from search.web.server import Served, serve
 
 EXAMPLES = """\
 examples:

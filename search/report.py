@@ -38,8 +38,8 @@ def run(options: argparse.Namespace) -> int:
     from search.storage.studies import find
     from search.storage.urls import storage_url
     from search.views.findings import findings_of
-    from search.views.page import page
     from search.views.terminal import show_findings, terminal
+    from search.web.page import page
 
     storage = watch(storage_url(options.storage), writes=False)
     findings = findings_of(find(storage, options.name or Path(options.study or DEFAULT_STUDY).stem))

@@ -1,53 +1,46 @@
-"""Values that several test files share."""
+"""Fixtures that several test files share, and what is slow."""
 
 from __future__ import annotations
 
 import os
-import random
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from mariadb_server import MariaServer
-from postgres_server import PostgresServer
+import torch
+from selenium import webdriver
 
-from models.architecture import BLOCKS, HEADS, INITS, NORMS, PADDINGS, TRANSITIONS, Architecture, Stage
-from search.spec import StudySpec
-from search.studyfile import load_spec
+from models.architecture import Architecture
+from search.data.batches import TrainingData, to_device
+from search.data.config import DataConfig
+from search.data.datasets import load
+from search.spec.study import StudySpec
+from tests.support.commands import Command
+from tests.support.dashboard import a_browser
+from tests.support.mariadb_server import MariaServer
+from tests.support.postgres_server import PostgresServer
+from tests.support.studies import sample_architectures, tiny_spec
+
+SLOW = {"postgres": "database", "mariadb": "database", "command": "process", "browser": "browser"}
+"""Fixtures that make a test slow, with the marker of what it needs."""
 
 
-def sample_architectures(count: int, seed: int = 0) -> list[Architecture]:
-    """Valid architectures from all over the family, small enough to run."""
-    rng = random.Random(seed)
-    found: list[Architecture] = []
-    while len(found) < count:
-        widths = sorted(rng.choice([1, 3, 4, 6, 8]) for _ in range(rng.randint(1, 4)))
-        try:
-            architecture = Architecture(
-                image_shape=(rng.randint(1, 4), rng.randint(1, 33), rng.randint(1, 33)),
-                classes=rng.randint(2, 12),
-                block=rng.choice(BLOCKS),
-                stages=tuple(Stage(width=width, blocks=rng.randint(1, 3)) for width in widths),
-                norm=rng.choice(NORMS),
-                init=rng.choice(INITS),
-                zero_branch=rng.random() < 0.5,
-                kernel=rng.choice([1, 3, 5]),
-                padding=rng.choice(PADDINGS),
-                stem_pool=rng.random() < 0.3,
-                transition=rng.choice(TRANSITIONS),
-                head=rng.choice(HEADS),
-            )
-        except ValueError as error:
-            assert "would shrink below 1 pixel" in str(error)  # noqa: PT017 - no other rule may refuse these
-            continue
-        found.append(architecture)
-    return found
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        needed = set(getattr(item, "fixturenames", ()))
+        if "url" in needed and getattr(item, "callspec", None):  # which asks for a server when it is run
+            needed.add(
+                {"postgresql": "postgres", "mariadb": "mariadb"}.get(item.callspec.params.get("url"), "")
+            )  # type: ignore[attr-defined]
+        for fixture in needed & SLOW.keys():
+            item.add_marker(SLOW[fixture])
+            item.add_marker("slow")
 
 
 @pytest.fixture(autouse=True)
-def artifacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not into the folder of the person who runs the tests."""
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is left in the folder of the person who runs the tests."""
     monkeypatch.setenv("ARCHSEARCH_ARTIFACTS", str(tmp_path / "artifacts"))
     monkeypatch.setenv("ARCHSEARCH_CHECKPOINTS", str(tmp_path / "checkpoints"))
 
@@ -57,22 +50,11 @@ def architectures() -> list[Architecture]:
     return sample_architectures(100)
 
 
-TINY = """
-[data]
-name = "digits"
-limit = 200
-[space]
-blocks = {low = 1, high = 3}
-widths = [[4, 6]]
-norm = ["none", "batch"]
-lr_sgd = {low = 0.01, high = 0.1, log = true}
-[train]
-epochs = 3
-batch_size = 32
-[search]
-pruner = "none"
-"""
-"""A study whose trials take a tenth of a second."""
+@pytest.fixture(scope="session")
+def digits() -> TrainingData:
+    torch.set_num_threads(1)
+    parts = load(DataConfig(name="digits", val_fraction=0.25))
+    return to_device(parts.train, parts.val, parts.classes, torch.device("cpu"))
 
 
 @pytest.fixture
@@ -80,14 +62,17 @@ def tiny(tmp_path: Path) -> StudySpec:
     return tiny_spec(tmp_path)
 
 
-def tiny_spec(folder: Path, *changes: tuple[str, str]) -> StudySpec:
-    text = TINY
-    for old, new in changes:
-        assert text.count(old) == 1, old
-        text = text.replace(old, new)
-    path = folder / "tiny.toml"
-    path.write_text(text)
-    return load_spec(path)
+@pytest.fixture
+def command(tmp_path: Path) -> Iterator[Command]:
+    command = Command(tmp_path)
+    yield command
+    command.close()
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
+    with a_browser(tmp_path) as browser:
+        yield browser
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "mariadb"])

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from search import confirm, dashboard, fetch, migrate, repeat, report, run, secrets
-from search.studyfile import find_study
+from search.spec.study_file import find_study
 
 README = Path("README.md").read_text()
 Parse = Callable[[Sequence[str] | None], argparse.Namespace]

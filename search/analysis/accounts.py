@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from search.analysis.trials import outcomes_of
-from search.stats.runs import expected_best, failure_table, noise_floor
+from search.stats.runs import compare_failures, expected_best, noise_floor
 from search.storage.trial_record import TrialRecord
 
 UNEQUAL = 0.05
@@ -83,7 +83,7 @@ def failures_of(
     ours, theirs = (
         [trained(trial) for trial in by_arm.get(name, []) if trial.ran_to_the_end] for name in (arm, baseline)
     )
-    table = failure_table(ours, theirs or ours, classes) if ours else None
+    table = compare_failures(ours, theirs or ours, classes) if ours else None
     return Failures(
         arm=arm,
         failed=table.failed_a if table else 0,

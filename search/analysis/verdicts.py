@@ -19,7 +19,7 @@ from search.analysis.accounts import Account, account_of, classes_of, unequal_co
 from search.analysis.scored_runs import Scored, own_runs, scored_runs, test_score, train_score
 from search.design.plan import Plan
 from search.stats.paired import Comparison, compare_family
-from search.stats.runs import failure_table
+from search.stats.runs import compare_failures
 from search.storage.study_record import record_of_study
 from search.storage.trial_record import TrialRecord, records_of
 
@@ -194,7 +194,7 @@ def _standings(plan: Plan, scored: Scored) -> Iterable[Standing]:
         runs = list(own_runs(scored, choice.arm, choice.depth).values())
         baselines = own_runs(scored, plan.baseline, choice.depth).values()
         ours, theirs = [train_score(t) for t in runs], [train_score(t) for t in baselines]
-        table = failure_table(ours, theirs or ours, classes) if ours else None
+        table = compare_failures(ours, theirs or ours, classes) if ours else None
         yield Standing(
             arm=choice.arm,
             depth=choice.depth,

@@ -20,7 +20,7 @@ from search.errors import SearchError, StudyFailed
 from search.storage.connections import claims_of
 from search.storage.internals import study_id_of
 from search.storage.trial_record import finished, records_of
-from search.views.publish import Publisher
+from search.web.publish import Publisher
 from search.workers.job import Job
 from search.workers.pool import WorkerPool
 from search.workers.stop import END_SECONDS, Stop, end_in_time

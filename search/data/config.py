@@ -10,7 +10,7 @@ from search.data.sources import SOURCES
 from search.errors import SpecError
 from search.keys import checked, key, keys_of
 
-LARGEST_SIDE = 512
+LARGEST_FOLDER_SIDE = 512
 """Pixels that an image of a folder may be scaled to."""
 
 
@@ -28,9 +28,9 @@ def _text(value: Any) -> str:
 def _image_size(value: Any) -> int | tuple[int, int]:
     sides = tuple(value) if isinstance(value, list | tuple) else (value, value)
     try:
-        height, width = (Whole(1, LARGEST_SIDE)(side) for side in sides)
+        height, width = (Whole(1, LARGEST_FOLDER_SIDE)(side) for side in sides)
     except ValueError:
-        raise ValueError(f"must be 1 to {LARGEST_SIDE} pixels, or [height, width]") from None
+        raise ValueError(f"must be 1 to {LARGEST_FOLDER_SIDE} pixels, or [height, width]") from None
     return (height, width) if isinstance(value, list | tuple) else height
 
 
@@ -70,7 +70,7 @@ class DataConfig:
         source = SOURCES[self.name]
         for name, wanted, rule in (
             ("path", source.own_files, "must name the file or folder"),
-            ("image_size", source.sized, f"must be 1 to {LARGEST_SIDE} pixels, or [height, width],"),
+            ("image_size", source.sized, f"must be 1 to {LARGEST_FOLDER_SIDE} pixels, or [height, width],"),
         ):
             if (getattr(self, name) is not None) != wanted:
                 rule = rule if wanted else "must be left out"

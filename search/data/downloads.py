@@ -29,7 +29,7 @@ _TORCHVISION = (RuntimeError, ValueError, TypeError, KeyError, IndexError, Asser
 _FAILURES = (*_NETWORK, *_CUT, *_TORCHVISION)
 
 
-def read(name: str, root: Path) -> tuple[Pair, Pair, tuple[str, ...]]:
+def read_download(name: str, root: Path) -> tuple[Pair, Pair, tuple[str, ...]]:
     """Training part, test part and class names; downloads what is not there, or not whole. DataError."""
     from torchvision import datasets
 

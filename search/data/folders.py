@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from search.data.images import Pair
-from search.data.npz import brief
+from search.data.npz import first_words
 from search.errors import DataError
 
 EXTENSIONS = ("png", "jpg", "jpeg", "bmp", "gif", "webp", "ppm", "pgm", "tif", "tiff")
@@ -74,7 +74,7 @@ def _decode(file: Path, size: tuple[int, int]) -> Image.Image:
     except DataError:
         raise
     except Exception as error:  # Pillow's decoders raise almost anything on a damaged file
-        raise DataError(f"{file} must be a whole image, found: {brief(error)}") from None
+        raise DataError(f"{file} must be a whole image, found: {first_words(error)}") from None
 
 
 def _to_bytes(image: Image.Image, file: Path) -> Image.Image:

@@ -27,7 +27,7 @@ def read_npz(path: Path) -> tuple[Pair, Pair | None]:
         try:
             arrays = np.load(file, allow_pickle=False)
         except _UNREADABLE as error:
-            raise DataError(f"{path} must be a whole .npz file, found: {brief(error)}") from None
+            raise DataError(f"{path} must be a whole .npz file, found: {first_words(error)}") from None
         if not isinstance(arrays, NpzFile):
             raise DataError(
                 f"{path} must be an .npz file, found a single array: save it anew with numpy.savez"
@@ -45,10 +45,10 @@ def _array(arrays: NpzFile, path: Path, key: str) -> np.ndarray:
         return np.asarray(arrays[key])
     except _UNREADABLE as error:
         raise DataError(
-            f"{path}: {key} must be a whole array of plain numbers, found: {brief(error)}"
+            f"{path}: {key} must be a whole array of plain numbers, found: {first_words(error)}"
         ) from None
 
 
-def brief(error: Exception) -> str:
+def first_words(error: Exception) -> str:
     """What an error says, in 120 characters at most."""
     return textwrap.shorten(str(error) or type(error).__name__, 120)

@@ -38,7 +38,7 @@ def _digits(config: DataConfig, root: Path) -> Raw:
 
 
 def _download(config: DataConfig, root: Path) -> Raw:
-    return Raw(f"{config.name} in {root}", *downloads.read(config.name, root))
+    return Raw(f"{config.name} in {root}", *downloads.read_download(config.name, root))
 
 
 def _npz(config: DataConfig, root: Path) -> Raw:

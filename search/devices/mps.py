@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from search.devices.slots import Slot
 
 PROGRAM = "nvidia-cuda-mps-control"
-SECONDS = 10.0
+ANSWER_SECONDS = 10.0
 """Seconds that the daemon has for an answer."""
 
 
@@ -33,7 +33,12 @@ def _is_served() -> bool:
         return False
     try:
         asked = subprocess.run(
-            [PROGRAM], input="get_server_list\n", text=True, capture_output=True, timeout=SECONDS, check=False
+            [PROGRAM],
+            input="get_server_list\n",
+            text=True,
+            capture_output=True,
+            timeout=ANSWER_SECONDS,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return False

@@ -17,7 +17,7 @@ from pathlib import Path
 from secrets import token_bytes, token_urlsafe
 
 from search.cli.options import parser_of
-from search.cli.passwords import password_hash
+from search.web.passwords import password_hash
 
 DATABASE = ("db_owner", "db_worker", "db_viewer")
 LOGINS = ("gateway_htpasswd", "dashboard_logins")

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats  # type: ignore[import-untyped]
 
-Key = TypeVar("Key", bound=Hashable)
+FamilyKey = TypeVar("FamilyKey", bound=Hashable)
 Floats = NDArray[np.float64]
 Word = Literal["beats", "loses", "equal", "undecided"]
 
@@ -225,11 +225,13 @@ class Comparison:
         return f"undecided ({many} more seed{'s' if self.more_pairs != 1 else ''} needed)"
 
 
-def compare_family(family: Mapping[Key, ArrayLike], margin: float = MARGIN) -> dict[Key, Comparison]:
+def compare_family(
+    family: Mapping[FamilyKey, ArrayLike], margin: float = MARGIN
+) -> dict[FamilyKey, Comparison]:
     """A comparison per depth from its paired differences; Holm corrects p over all that are passed."""
     samples = {key: as_sample(differences) for key, differences in family.items()}
     p_values = [sign_flip_p(sample) for sample in samples.values()]
-    compared: dict[Key, Comparison] = {}
+    compared: dict[FamilyKey, Comparison] = {}
     for (key, sample), p, holm_p in zip(samples.items(), p_values, holm(p_values), strict=True):
         interval = bootstrap_interval(sample)
         word = verdict(interval, holm_p, len(sample), margin)

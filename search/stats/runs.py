@@ -27,7 +27,7 @@ class FailureTable:
     p: float
 
 
-def failure_table(train_accuracy_a: ArrayLike, train_accuracy_b: ArrayLike, classes: int) -> FailureTable:
+def compare_failures(train_accuracy_a: ArrayLike, train_accuracy_b: ArrayLike, classes: int) -> FailureTable:
     """Failed: final training accuracy below twice chance; of two classes, below halfway from chance to 1."""
     if classes < 2:
         raise ValueError(f"accuracy has a chance level from two classes on, not for {classes}")

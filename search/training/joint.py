@@ -25,7 +25,7 @@ from search.training.optimizer import Optimizer
 from search.training.results import State, TrainResult
 from search.training.run import Keep, OnEpoch, TrainingRun
 
-ROUNDS, WARM_UP = 3, {"cpu": 1, "cuda": 5}
+ROUNDS, STEPS_BEFORE = 3, {"cpu": 1, "cuda": 5}
 """Steps that are measured, and the number of those before them. On a GPU the fourth is captured."""
 
 
@@ -222,7 +222,7 @@ def gain(architecture: Architecture, config: TrainConfig, data: TrainingData, me
         for run in (alone, *together.runs):
             run.begin_epoch()
         times: list[list[float]] = [[], []]
-        for step in range(WARM_UP[data.device.type] + ROUNDS):
+        for step in range(STEPS_BEFORE[data.device.type] + ROUNDS):
             for runs, seconds in zip(both, times, strict=True):
                 before = time.perf_counter()
                 runs.stepper.take(runs.take_step)

@@ -62,9 +62,11 @@ def _diagnosis(
     measured = {name: asdict(measures) for name, measures in (("start", start), ("end", end)) if measures}
     return {
         "cause": cause_of(result.outcome, train_accuracy, chance, start, convs),
-        "grad_ratio": short(start.grad_ratio) if start else None,
-        "feature_cosine": short(start.feature_cosine) if start else None,
-        "diagnostics": {when: {name: short(x) for name, x in v.items()} for when, v in measured.items()},
+        "grad_ratio": _four_digits(start.grad_ratio) if start else None,
+        "feature_cosine": _four_digits(start.feature_cosine) if start else None,
+        "diagnostics": {
+            when: {name: _four_digits(x) for name, x in v.items()} for when, v in measured.items()
+        },
     }
 
 
@@ -73,6 +75,6 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def short(value: float) -> float | None:
-    """Four significant digits; None where it is not finite."""
+def _four_digits(value: float) -> float | None:
+    """The value in four significant digits; None where it is not finite."""
     return float(f"{value:.4g}") if math.isfinite(value) else None

@@ -28,7 +28,7 @@ from search.views.plots import (
 )
 from search.views.trial_figures import gradients
 
-Draw = Callable[[Verdicts, Plan, Scored], go.Figure]
+DrawConfirmation = Callable[[Verdicts, Plan, Scored], go.Figure]
 
 
 def confirmation_figures(
@@ -184,7 +184,7 @@ def _tenth(value: float | None) -> float | None:
     return None if value is None else round(value, 1)
 
 
-FIGURES: dict[str, Draw] = {
+FIGURES: dict[str, DrawConfirmation] = {
     "archsearch-1-degradation": by_depth,
     "archsearch-2-verdicts": lambda verdicts, plan, scored: table_figure(
         verdict_table(verdicts, own_only=True)

@@ -30,7 +30,7 @@ VERSION = 3
 
 
 @dataclass(frozen=True)
-class Part:
+class Section:
     """What there is to say of a search, of a confirmation, or of repeats."""
 
     title: str
@@ -49,10 +49,10 @@ class Findings:
     study: str
     evidence: Evidence | None
     verdicts: Verdicts | None
-    parts: tuple[Part, ...]
+    sections: tuple[Section, ...]
 
     def to_json(self) -> str:
-        search = {"sentence": self.parts[0].sentence, **asdict(self.evidence)} if self.evidence else None
+        search = {"sentence": self.sections[0].sentence, **asdict(self.evidence)} if self.evidence else None
         values: dict[str, Any] = {
             "version": VERSION,
             "study": self.study,
@@ -66,8 +66,8 @@ def findings_of(study: Study) -> Findings:
     """What a study from any storage says; a search brings its confirmation along."""
     stored, name = record_of_study(study), study.study_name
     if stored.plan:
-        verdicts, part = _confirmation(study, Plan.from_json(stored.plan))
-        return Findings(name, None, verdicts, (part,))
+        verdicts, section = _confirmation(study, Plan.from_json(stored.plan))
+        return Findings(name, None, verdicts, (section,))
     if stored.kind == REPEATS:
         return Findings(name, None, None, (_repeats(study),))
     trials = records_of(study)
@@ -75,12 +75,12 @@ def findings_of(study: Study) -> Findings:
     search, other = _search(name, evidence, trials), confirmation_of(study)
     if other is None:
         return Findings(name, evidence, None, (search,))
-    verdicts, part = _confirmation(other, Plan.from_json(record_of_study(other).plan or {}))
-    search = replace(search, sentence=f"{search.sentence} {part.sentence}")
-    return Findings(name, evidence, verdicts, (search, part))
+    verdicts, section = _confirmation(other, Plan.from_json(record_of_study(other).plan or {}))
+    search = replace(search, sentence=f"{search.sentence} {section.sentence}")
+    return Findings(name, evidence, verdicts, (search, section))
 
 
-def _search(name: str, evidence: Evidence, trials: Sequence[TrialRecord]) -> Part:
+def _search(name: str, evidence: Evidence, trials: Sequence[TrialRecord]) -> Section:
     def draw() -> dict[str, go.Figure]:
         from search.views.search_figures import search_figures
 
@@ -94,7 +94,7 @@ def _search(name: str, evidence: Evidence, trials: Sequence[TrialRecord]) -> Par
         )
     if evidence.noise is not None:
         notes.append(f"Seeds alone: standard deviation {evidence.noise.sd:.2f} points.")
-    return Part(
+    return Section(
         title=f"{name}: {evidence.finished:,} trials, {evidence.to_the_end:,} trained to the end",
         sentence=sentence(evidence),
         tables=search_tables(evidence),
@@ -104,7 +104,7 @@ def _search(name: str, evidence: Evidence, trials: Sequence[TrialRecord]) -> Par
     )
 
 
-def _confirmation(study: Study, plan: Plan) -> tuple[Verdicts, Part]:
+def _confirmation(study: Study, plan: Plan) -> tuple[Verdicts, Section]:
     trials = records_of(study)
     verdicts = judge_study(study, plan)
 
@@ -113,7 +113,7 @@ def _confirmation(study: Study, plan: Plan) -> tuple[Verdicts, Part]:
 
         return confirmation_figures(verdicts, plan, trials)
 
-    return verdicts, Part(
+    return verdicts, Section(
         title=f"{study.study_name}: {verdicts.finished:,} of {verdicts.planned:,} runs",
         sentence=confirmed(verdicts),
         tables=confirmation_tables(verdicts),
@@ -123,7 +123,7 @@ def _confirmation(study: Study, plan: Plan) -> tuple[Verdicts, Part]:
     )
 
 
-def _repeats(study: Study) -> Part:
+def _repeats(study: Study) -> Section:
     rows = tuple(
         (
             str(trial.number),
@@ -136,7 +136,7 @@ def _repeats(study: Study) -> Part:
         for trial in records_of(study)
     )
     columns = ("repeat", "of trial", "changed", "val, %", "train, %", "difference")
-    return Part(
+    return Section(
         title=study.study_name,
         sentence=f"{len(rows)} repeats of trials of {study.study_name.removesuffix('-repeat')}.",
         tables=[TextTable("Trials trained again", columns, rows, words=3)],

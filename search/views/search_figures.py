@@ -36,7 +36,7 @@ from search.views.trial_figures import DOTS, cost, curves, gradients
 
 PAIRS = 300
 """Pairs drawn of an arm."""
-Draw = Callable[[Evidence, Sequence[TrialRecord]], go.Figure]
+DrawSearch = Callable[[Evidence, Sequence[TrialRecord]], go.Figure]
 
 
 def search_figures(evidence: Evidence, trials: Sequence[TrialRecord]) -> dict[str, go.Figure]:
@@ -190,7 +190,7 @@ def budget(evidence: Evidence, trials: Sequence[TrialRecord]) -> go.Figure:
     return figure if evidence.budgets else empty(figure)
 
 
-FIGURES: dict[str, Draw] = {
+FIGURES: dict[str, DrawSearch] = {
     "archsearch-1-degradation": degradation,
     "archsearch-2-beats": lambda evidence, trials: table_figure(duel_table(evidence)),
     "archsearch-3-pairs": pairs,

@@ -11,7 +11,7 @@ from rich.text import Text
 from models.arms.arm import label
 from search.analysis.accounts import Account
 from search.analysis.evidence import Evidence
-from search.views.words import accuracy, many, number, points, span
+from search.views.words import accuracy, figure_text, many, points, span
 
 CAUSES = ("fine", "slow", "vanished", "exploded", "collapsed", "diverged", "unknown")
 _COLUMNS = {
@@ -157,6 +157,7 @@ def account_table(accounts: Sequence[Account], unequal: Sequence[str], of_what: 
     """What each arm was given; a column where arms differ by more than 5 % is marked."""
     columns = tuple(name + (_MARK if key in unequal else "") for key, name in _COLUMNS.items())
     rows = tuple(
-        (label(account.arm), *(number(getattr(account, key)) for key in _COLUMNS)) for account in accounts
+        (label(account.arm), *(figure_text(getattr(account, key)) for key in _COLUMNS))
+        for account in accounts
     )
     return TextTable(f"What each arm was given{of_what}", ("arm", *columns), rows)

@@ -101,11 +101,11 @@ def show_confirmation(console: Console, verdicts: Verdicts) -> None:
 
 def show_findings(console: Console, findings: Findings) -> None:
     """Everything that a study says but its figures."""
-    for part in findings.parts:
-        for table in part.tables:
+    for section in findings.sections:
+        for table in section.tables:
             console.print(table.terminal())
-        console.print(Text(part.sentence, style="bold"))
-        for note in part.notes:
+        console.print(Text(section.sentence, style="bold"))
+        for note in section.notes:
             say(console, note)
 
 

@@ -42,7 +42,7 @@ def many(pairs: int) -> str:
     return "> 1,000" if pairs > MOST_PAIRS else f"~{pairs}"
 
 
-def number(value: float | None) -> str:
+def figure_text(value: float | None) -> str:
     """Tenths below a hundred, else whole."""
     if value is None:
         return "-"

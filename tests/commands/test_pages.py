@@ -1,0 +1,108 @@
+"""What a visitor sees: a study that was searched and confirmed for real, in a real browser, with a login."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.support.ui import WebDriverWait
+
+from search.analysis.trials import best_of
+from tests.support.commands import Command
+from tests.support.confirmations import SETTINGS
+from tests.support.dashboard import LOGIN, Server, complaints, make_login, shows
+
+PLOT = "user-defined-plot:"
+SHOWN = """
+const figure = document.getElementById(arguments[0])
+return figure?.data?.map((trace) => (trace.y || trace.cells?.values || []).length)
+"""
+INKED = """
+const figure = document.getElementById(arguments[0])
+return figure.querySelectorAll(".point, .js-line, .cell-text").length
+"""
+
+
+class Site(Server):
+    """A dashboard of a search of nine trials and its confirmation."""
+
+    def __init__(self, folder: Path) -> None:
+        self.command = Command(folder)
+        self.command.study.write_text(self.command.study.read_text() + SETTINGS)
+        for options, name in ((("--trials", "9"), "run"), ((), "confirm")):
+            done = self.command.run(*options, "--workers", "1", "--quiet", command=name)
+            assert (done.returncode, done.stderr) == (0, "")
+        (folder / "logins").write_text(make_login(LOGIN))
+        (folder / "logins").chmod(0o600)
+        super().__init__(folder, "--auth-file", f"{folder}/logins", "--artifacts", f"{folder}/artifacts")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    site = Site(tmp_path_factory.mktemp("site"))
+    yield site
+    site.close()
+
+
+def figures(site: Site, study: int) -> dict[str, Any]:
+    status, _, body = site.ask("GET", f"/api/studies/{study}", LOGIN)
+    assert status == 200
+    return {
+        figure["id"]: json.loads(figure["graph_object"])
+        for figure in json.loads(body)["plotly_graph_objects"]
+    }
+
+
+def visit(site: Site, browser: webdriver.Chrome, page: str) -> None:
+    user, _, password = LOGIN.partition(":")
+    browser.get(f"http://{user}:{password.replace(' ', '%20')}@127.0.0.1:{site.port}{page}")
+
+
+@pytest.mark.parametrize(
+    ("study", "count", "says"),
+    [(1, 7, "Confirmed (test"), (2, 8, "Confirmed (test")],
+    ids=["search", "confirmation"],
+)
+def test_the_sentence_and_every_figure_are_drawn_with_their_data(
+    site: Site, browser: webdriver.Chrome, study: int, count: int, says: str
+) -> None:
+    stored = figures(site, study)
+    assert list(stored) == sorted(stored), "in the order in which they are to be read"
+    assert len(stored) == count
+    visit(site, browser, "/")
+    browser.get(f"http://127.0.0.1:{site.port}/dashboard/studies/{study}")
+    for name, figure in stored.items():
+        drawn = WebDriverWait(browser, 60).until(
+            lambda _, name=name: browser.execute_script(SHOWN, PLOT + name)
+        )
+        sizes = [len(t.get("y") or t.get("cells", {}).get("values") or []) for t in figure["data"]]
+        assert drawn == sizes, name
+        assert browser.execute_script(INKED, PLOT + name) > 0, f"{name} is empty"
+    first = browser.find_element("id", f"{PLOT}archsearch-1-degradation")
+    assert says in first.text.replace("\n", " ")
+    assert complaints(browser) == []
+    browser.get(f"http://127.0.0.1:{site.port}/dashboard/studies/{study}/note")
+    shows(browser, "strong", says)
+    shows(browser, "table", "residual")
+
+
+def test_the_best_trial_shows_its_artifacts(site: Site, browser: webdriver.Chrome) -> None:
+    best = best_of(site.command.trials())
+    assert best is not None
+    visit(site, browser, "/")
+    browser.get(f"http://127.0.0.1:{site.port}/dashboard/studies/1/trials?numbers={best.number}")
+    for name in ("architecture.json", "architecture.txt", "curves.svg", "weights.pt"):
+        shows(browser, "body", name)
+    wide = "return [...document.images].some((i) => i.src.includes('/artifacts/') && i.naturalWidth > 400)"
+    WebDriverWait(browser, 60).until(lambda _: browser.execute_script(wide))
+    assert complaints(browser) == []
+
+
+def test_nobody_changes_anything_and_strangers_see_nothing(site: Site) -> None:
+    assert site.ask("GET", "/api/studies/1")[0] == 401
+    assert site.ask("DELETE", "/api/studies/1", LOGIN)[0] == 405
+    assert site.studies(LOGIN) == ["tiny", "tiny-confirm"]

@@ -1,0 +1,318 @@
+"""The command as a person runs it: real processes, a real database, real signals."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from tests.support.commands import Command
+from tests.support.paths import REPOSITORY
+from tests.support.studies import TINY
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+def slow(command: Command) -> None:
+    """Trials that last long enough to be interrupted."""
+    command.study.write_text(TINY.replace("epochs = 3", "epochs = 3000"))
+
+
+def test_a_search_from_start_to_end_and_on(command: Command) -> None:
+    first = command.run("--trials", "7", "--workers", "2")
+    assert first.returncode == 0, first.stderr
+    assert first.stderr == ""
+    lines = first.stdout.splitlines()
+    assert [line.split()[0] for line in lines[:7]] == [f"{i}/7" for i in range(1, 8)]
+    assert "tiny: 7 of 7 trials done" in first.stdout
+    assert "exploratory" in first.stdout
+    assert f"python -m search.dashboard --open --storage {command.url}" in first.stdout
+
+    more = command.run("--trials", "9", "--workers", "1")
+    assert "tiny: 9 of 9 trials done" in more.stdout
+    done = command.run("--trials", "9")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "tiny: 9 of 9 trials done" in done.stdout
+    trials = command.trials()
+    assert [trial.number for trial in trials] == list(range(9))
+    assert all(trial.state == TrialState.COMPLETE for trial in trials)
+
+
+def test_the_number_of_workers_does_not_change_a_trial(command: Command, tmp_path: Path) -> None:
+    """Same seed: the same trials with the same curves, from one worker in this process or from three. The
+    sampler is random, since what TPE knows depends on who finished first."""
+    curves = []
+    for workers in ("1", "3"):
+        (tmp_path / workers).mkdir()
+        one = Command(tmp_path / workers)
+        one.study.write_text(TINY.replace("[search]", '[search]\nsampler = "random"'))
+        assert one.run("--trials", "12", "--workers", workers, "--quiet").returncode == 0
+        curves.append([(trial.params, trial.intermediate_values, trial.value) for trial in one.trials()])
+    assert curves[0] == curves[1]
+
+
+def test_commands_started_at_once_share_one_budget(command: Command) -> None:
+    processes = [command.start("--trials", "10", "--workers", "1") for _ in range(3)]
+    for process in processes:
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+        assert "tiny: 10 of 10 trials done" in out
+    assert len(command.trials()) == 10
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_a_signal_puts_the_trial_back_and_tells_how_to_go_on(
+    command: Command, number: int, code: int, workers: str
+) -> None:
+    slow(command)
+    process = command.start("--trials", "3", "--workers", workers)
+    count = int(workers)
+    command.wait_for(lambda trials: sum(len(t.intermediate_values) > 2 for t in trials) == count)
+    os.killpg(process.pid, number)  # as a terminal does: to the whole group
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    assert "Traceback" not in out + err
+    assert f"To continue: python -m search.run --study={command.study} --trials=3" in out
+    for trial in command.trials():
+        assert trial.state == TrialState.WAITING
+        assert trial.user_attrs["attempt"] == 0
+        assert trial.intermediate_values == {}
+
+
+def test_a_second_ctrl_c_stops_at_once_and_loses_nothing(command: Command) -> None:
+    slow(command)
+    process = command.start("--trials", "2", "--workers", "2")
+    command.wait_for(lambda trials: sum(len(t.intermediate_values) > 2 for t in trials) == 2)
+    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert {trial.state for trial in command.trials()} == {TrialState.WAITING}
+
+
+def test_a_killed_worker_is_replaced_and_its_trial_trained_again(command: Command) -> None:
+    command.study.write_text(TINY.replace("epochs = 3", "epochs = 200"))
+    process = command.start("--trials", "3", "--workers", "2")
+    trials = command.wait_for(lambda trials: any(len(t.intermediate_values) > 2 for t in trials))
+    victim = next(trial for trial in trials if len(trial.intermediate_values) > 2)
+    os.kill(int(victim.user_attrs["worker"].split(":")[1]), signal.SIGKILL)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert "was ended by SIGKILL. Its trial is queued again. A new one starts." in out
+    trials = command.trials()
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 3
+    assert trials[victim.number].user_attrs["attempt"] == 2
+    assert trials[victim.number].params == victim.params
+    assert sorted(trial.user_attrs["arm"] for trial in trials) == ["plain", "preact", "residual"]
+
+
+def test_a_killed_command_leaves_no_workers_and_can_be_continued(command: Command) -> None:
+    command.study.write_text(TINY.replace("epochs = 3", "epochs = 200"))
+    process = command.start("--trials", "3", "--workers", "2")
+    trials = command.wait_for(lambda trials: sum(len(t.intermediate_values) > 2 for t in trials) == 2)
+    workers = {int(trial.user_attrs["worker"].split(":")[1]) for trial in trials if trial.user_attrs}
+    process.kill()
+    process.communicate()
+    command.wait_for(lambda trials: not any(trial.state == TrialState.RUNNING for trial in trials))
+    assert not any(_is_running(pid) for pid in workers)
+    assert command.run("--trials", "3").returncode == 0
+    assert [trial.state for trial in command.trials()] == [TrialState.COMPLETE] * 3
+
+
+def _is_running(pid: int) -> bool:
+    for _ in range(100):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        if "Z" in (Path("/proc") / str(pid) / "stat").read_text().split()[2:3]:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+BROKEN = """
+import search.train
+def broken(*args, **kwargs):
+    raise KeyError("the bug")
+search.train.Optimizer = broken
+"""
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_bug_stops_the_search_with_its_first_traceback(command: Command, workers: str) -> None:
+    (command.folder / "sitecustomize.py").write_text(BROKEN)
+    result = command.run("--trials", "50", "--workers", workers, PYTHONPATH=f"{command.folder}:{REPOSITORY}")
+    assert result.returncode == 1
+    assert result.stderr.count("Traceback") == 1
+    assert "KeyError: 'the bug'" in result.stderr
+    assert re.search(r"error: \d+ of \d+ trials failed, so the search stops", result.stderr)
+    count = len(command.trials())
+    assert count < 10
+    again = command.run("--trials", "50", "--workers", workers, PYTHONPATH=f"{command.folder}:{REPOSITORY}")
+    assert again.returncode == 1
+    assert len(command.trials()) <= count + int(workers) + 1, "restarts do not fail the whole budget"
+
+
+@pytest.mark.parametrize("seconds", [0.6, 2.5])
+def test_ctrl_c_during_start_up_is_a_line(command: Command, seconds: float) -> None:
+    process = command.start("--trials", "3", "--workers", "2")
+    time.sleep(seconds)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in out + err
+
+
+def test_workers_that_are_killed_again_and_again_are_no_success(command: Command) -> None:
+    """As the system's out-of-memory killer does: the command gives up, says so, and loses nothing."""
+    (command.folder / "sitecustomize.py").write_text(
+        "import os, signal, sys\nif 'search.worker' in sys.orig_argv: os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    command.run("--trials", "1", "--workers", "1")
+    result = command.run("--trials", "4", "--workers", "2", PYTHONPATH=f"{command.folder}:{REPOSITORY}")
+    assert result.returncode == 1, result.stdout
+    assert "It is not replaced any more" in result.stdout
+    assert "error: " in result.stderr
+    assert command.run("--trials", "4").returncode == 0
+    assert len(command.trials()) == 4
+
+
+def test_names_are_printed_as_they_are(command: Command) -> None:
+    result = command.run("--trials", "1", "--workers", "1", "--name", "[red]a[/b] :smile:")
+    assert result.returncode == 0, result.stderr
+    assert "[red]a[/b] :smile:: 1 of 1 trials done" in result.stdout
+    assert "'--name=[red]a[/b] :smile:'" in result.stdout
+
+
+MISTAKES = [
+    (["--name", ""], 2, "argument --name: must be 1 to 200 printable characters"),
+    (["--study", "a" * 300], 2, "no study file studies/aaa"),
+    (["--storage", "mssql+pyodbc://me@127.0.0.1/x"], 2, "needs a driver that is not installed"),
+    (["--trials", "0"], 2, "argument --trials: must be a whole number from 1 to 1000000, got 0"),
+    (["--trials", "many"], 2, "argument --trials: must be a whole number"),
+    (["--workers", "0"], 2, "argument --workers: must be a whole number from 1"),
+    (["--seed", "-1"], 2, "argument --seed"),
+    (["--study", "nosuch"], 2, "no study file studies/nosuch.toml"),
+    (["--storage", "not a url"], 2, "--storage must be a database URL"),
+    (["--storage", "postgresql+psycopg://me:secret@127.0.0.1:1/x"], 75, "cannot be used: connection failed"),
+    (["--storage", "sqlite:////proc/nowhere/x.db"], 75, "cannot be used"),
+    (["--device", "tpu"], 2, "argument --device: invalid choice: 'tpu'"),
+    (["--nonsense"], 2, "unrecognized arguments: --nonsense"),
+]
+
+
+@pytest.mark.parametrize(("options", "code", "message"), MISTAKES, ids=lambda value: str(value)[:40])
+def test_mistakes_are_told_without_a_traceback(
+    command: Command, options: list[str], code: int, message: str
+) -> None:
+    result = command.run(*options)
+    assert result.returncode == code
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "secret" not in result.stdout + result.stderr
+    if "usage:" not in result.stderr:
+        assert len(result.stderr.splitlines()) <= 2
+
+
+def test_bad_data_is_66(command: Command) -> None:
+    missing = command.folder / "missing.npz"
+    command.study.write_text(TINY.replace('name = "digits"', f'name = "npz"\npath = "{missing}"'))
+    result = command.run("--trials", "2")
+    assert result.returncode == 66
+    assert str(missing) in result.stderr
+    assert len(result.stderr.splitlines()) <= 2
+
+
+def test_cuda_asked_for_and_absent_is_69(command: Command) -> None:
+    result = command.run("--device", "cuda", CUDA_VISIBLE_DEVICES="")
+    assert (result.returncode, "torch sees no GPU" in result.stderr) == (69, True)
+
+
+def test_another_spec_under_the_same_name_is_refused(command: Command) -> None:
+    assert command.run("--trials", "1").returncode == 0
+    command.study.write_text(TINY.replace("epochs = 3", "epochs = 4"))
+    result = command.run("--trials", "2")
+    assert result.returncode == 2
+    assert "train.epochs: 3 in the study, 4 now" in result.stderr
+    assert command.run("--trials", "1", "--name", "tiny-2").returncode == 0
+    assert len(command.trials("tiny")) == len(command.trials("tiny-2")) == 1
+
+
+def test_help_has_examples_and_exit_codes() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "search.run", "--help"], capture_output=True, text=True, check=True
+    )
+    assert "python -m search.run --trials 100" in result.stdout
+    assert "130 Ctrl-C" in result.stdout
+
+
+def test_quiet_prints_the_summary_only(command: Command) -> None:
+    result = command.run("--trials", "2", "--quiet")
+    assert "#0" not in result.stdout
+    assert "tiny: 2 of 2 trials done" in result.stdout
+
+
+def test_on_a_terminal_the_screen_is_live_and_whole(command: Command) -> None:
+    """Under a real pseudo-terminal, with a worker that writes to its output at will."""
+    import pty
+
+    noisy = "import os\nos.write(2, b'noise from a library\\n')\n"
+    (command.folder / "sitecustomize.py").write_text(noisy)
+    words = ["--study", str(command.study), "--storage", command.url, "--trials", "4", "--workers", "2"]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(REPOSITORY)
+        os.environ |= {
+            "TERM": "xterm",
+            "COLUMNS": "120",
+            "LINES": "40",
+            "PYTHONPATH": f"{command.folder}:{REPOSITORY}",
+        }
+        os.execv(sys.executable, [sys.executable, "-m", "search.run", *words])
+    output = b""
+    while True:
+        try:
+            chunk = os.read(terminal, 65536)
+        except OSError:
+            break
+        if not chunk:
+            break
+        output += chunk
+    _, status = os.waitpid(pid, 0)
+    os.close(terminal)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output.decode())
+    assert os.waitstatus_to_exitcode(status) == 0, text
+    assert "of 4 trials" in text
+    assert "best: " in text
+    noise = [line.strip() for line in re.split(r"[\r\n]+", text) if "noise from a library" in line]
+    assert len(noise) >= 2
+    assert set(noise) <= {
+        "worker 1: noise from a library",
+        "worker 2: noise from a library",
+        "noise from a library",
+    }
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"ARCHSEARCH_HEARTBEAT": "ten"}, "ARCHSEARCH_HEARTBEAT must be a number of seconds, got 'ten'"),
+        ({"ARCHSEARCH_HEARTBEAT": "50"}, "at most half of ARCHSEARCH_GRACE, got 50 and 60"),
+        ({"ARCHSEARCH_GRACE": "-1"}, "must be above 0"),
+    ],
+)
+def test_settings_are_checked_before_anything_starts(
+    command: Command, settings: dict[str, str], message: str
+) -> None:
+    result = command.run("--trials", "2", **settings)
+    assert (result.returncode, message in result.stderr) == (2, True), result.stderr

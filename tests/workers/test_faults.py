@@ -1,0 +1,377 @@
+"""Faults injected into real processes on real databases. What was measured stands in FAULTS.md."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from search.spec.study import StudySpec
+from search.storage.studies import open_study
+from tests.support.crew import CONTEXT, Crew, accounted_for
+from tests.support.postgres_server import PostgresServer
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+@pytest.fixture(autouse=True)
+def short_breath(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARCHSEARCH_HEARTBEAT", "0.5")
+    monkeypatch.setenv("ARCHSEARCH_GRACE", "3")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Of the three, those that most people use."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/search.db"
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.new_database()
+
+
+def until(condition: Callable[[], object], seconds: float = 120) -> None:
+    ends = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < ends, "waited in vain"
+        time.sleep(0.05)
+
+
+def finished(study: Study) -> list[FrozenTrial]:
+    return [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[PostgresServer]:
+    """One that may be stopped: it serves nobody else."""
+    with PostgresServer(tmp_path / "server") as server:
+        yield server
+
+
+def test_a_hundred_killed_workers_lose_nothing(url: str, tiny: StudySpec) -> None:
+    kills = 100 if url.startswith("postgresql") else 15
+    budget, rng = 2 * kills, random.Random(0)
+    study = open_study(url, "s", tiny, "data", budget)
+    crew = Crew(4, url, budget, 0.3)
+    try:
+        for _ in range(kills):
+            time.sleep(rng.uniform(0, 0.2))
+            crew.kill(a_running_worker(study, crew, rng))
+        assert crew.finish() == [0] * 4
+    finally:
+        crew.close()
+    trials = study.get_trials()
+    accounted_for(trials, budget)
+    assert sum(trial.user_attrs["attempt"] > 1 for trial in trials) > kills / 3, (
+        "most kills hit running trials"
+    )
+
+
+def a_running_worker(study: Study, crew: Crew, rng: random.Random) -> int:
+    """Its index, as soon as there is one."""
+    while True:
+        names = [
+            trial.user_attrs.get("worker", "::")
+            for trial in study.get_trials(deepcopy=False)
+            if trial.state == TrialState.RUNNING
+        ]
+        pids = {int(name.split(":")[1] or 0) for name in names}
+        found = [i for i, worker in enumerate(crew.workers) if worker.pid in pids]
+        if found:
+            return rng.choice(found)
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("kind", ["stop", "crash", "freeze"])
+@pytest.mark.parametrize("seconds", [0.0, 8.0] + [20.0, 60.0, 120.0] * ("ALL_FAULTS" in os.environ))
+def test_workers_outlive_their_database(
+    server: PostgresServer, tiny: StudySpec, kind: str, seconds: float
+) -> None:
+    """Away for longer than the grace: nobody is declared dead, nothing is lost, no worker ends."""
+    if kind == "freeze" and not seconds:
+        pytest.skip("frozen for no time is not frozen")
+    budget = 24
+    study = open_study(server.new_database(), "s", tiny, "data", budget)
+    url = str(study._storage._backend.url)  # type: ignore[attr-defined]
+    crew = Crew(3, url, budget, 2.0)
+    try:
+        until(lambda: len(finished(study)) >= 2)
+        if kind == "freeze":
+            server.freeze()
+            time.sleep(seconds)
+            server.thaw()
+        else:
+            server.stop(at_once=kind == "crash")
+            time.sleep(seconds)
+            server.start()
+        assert crew.finish() == [0] * 3
+    finally:
+        server.thaw()
+        crew.close()
+    trials = study.get_trials()
+    accounted_for(trials, budget)
+    assert all(t.state == TrialState.COMPLETE and t.user_attrs["attempt"] == 1 for t in trials), (
+        "reaped alive"
+    )
+
+
+def test_a_worker_that_joins_while_the_database_is_away_waits_for_it(
+    server: PostgresServer, tiny: StudySpec
+) -> None:
+    """As one does that replaces another."""
+    url = server.new_database()
+    study = open_study(url, "s", tiny, "data", 4)
+    server.stop()
+    crew = Crew(2, url, 4, 0.1)
+    time.sleep(3)
+    assert [worker.exitcode for worker in crew.workers] == [None, None]
+    server.start()
+    assert crew.finish() == [0, 0]
+    accounted_for(study.get_trials(), 4)
+
+
+def test_told_to_stop_it_ends_though_the_database_never_answers(
+    server: PostgresServer, tmp_path: Path
+) -> None:
+    """A frozen server keeps its connections and says nothing: no call comes back, no error is raised."""
+    (tmp_path / "real.toml").write_text(REAL.replace("epochs = 60", "epochs = 3000"))
+    url = server.new_database()
+    words = ["--study", str(tmp_path / "real.toml"), "--trials", "1", "--workers", "2", "--storage", url]
+    command = subprocess.Popen(
+        [sys.executable, "-m", "search.run", *words],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=Path(__file__).parents[1],
+    )  # fmt: skip
+    try:
+        database = url.rpartition("/")[2]
+        until(lambda: server.admin("SELECT to_regclass('trial_intermediate_values')", database)[0][0])
+        until(lambda: server.admin("SELECT count(*) FROM trial_intermediate_values", database)[0][0] > 3)
+        server.freeze()
+        command.terminate()
+        out, _ = command.communicate()
+        server.thaw()
+        assert command.returncode == 0, out
+        assert "after the word to stop" in out
+        assert list((tmp_path / "checkpoints").rglob("*.pt")), "the trial goes on where it was"
+    finally:
+        server.thaw()
+        command.kill()
+
+
+CRASHES = ("ask", "claimed", "suggested", "report", "reported", "finish", "finished")
+
+
+class Crash:
+    """Ends the process by SIGKILL at one point of its first trial."""
+
+    def __init__(self, point: str) -> None:
+        self.point = point
+
+    def __call__(self, claims: Any) -> None:
+        def die(*_: Any, **__: Any) -> None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        def before(name: str) -> None:
+            setattr(claims, name, die)
+
+        def after(name: str) -> None:
+            stock = getattr(claims, name)
+
+            def call(*args: Any, **kwargs: Any) -> Any:
+                stock(*args, **kwargs)
+                die()
+
+            setattr(claims, name, call)
+
+        {
+            "ask": lambda: before("_create_new_trial"),
+            "claimed": lambda: after("_create_new_trial"),
+            "suggested": lambda: after("_set_trial_param"),
+            "report": lambda: before("set_trial_intermediate_value"),
+            "reported": lambda: after("set_trial_intermediate_value"),
+            "finish": lambda: before("finish"),
+            "finished": lambda: after("finish"),
+        }[self.point]()
+
+
+@pytest.mark.parametrize("point", CRASHES)
+def test_a_worker_killed_at_any_step_of_a_trial(url: str, tiny: StudySpec, point: str) -> None:
+    study = open_study(url, "s", tiny, "data", 3)
+    victim = CONTEXT.Process(target=__import__("crew").work, args=(url, 3, 0.0, Crash(point)))
+    victim.start()
+    victim.join()
+    assert victim.exitcode == -signal.SIGKILL
+    crew = Crew(1, url, 3, 0.0)
+    assert crew.finish() == [0]
+    accounted_for(study.get_trials(), 3)
+    assert all(trial.state == TrialState.COMPLETE for trial in study.get_trials())
+
+
+def test_a_stopped_worker_gives_its_trial_back_at_once(url: str, tiny: StudySpec) -> None:
+    study = open_study(url, "s", tiny, "data", 2)
+    crew = Crew(1, url, 2, 30.0)
+    try:
+        until(lambda: [t.state for t in study.get_trials(deepcopy=False)] == [TrialState.RUNNING])
+        worker = crew.workers[0]
+        worker.terminate()
+        worker.join()
+        assert worker.exitcode == 0
+        [trial] = study.get_trials()
+        assert (trial.state, trial.user_attrs["attempt"]) == (TrialState.WAITING, 0)
+    finally:
+        crew.close()
+
+
+def test_a_worker_that_slept_writes_nothing_over_its_successor(url: str, tiny: StudySpec) -> None:
+    """Stopped for longer than the grace, as a laptop or a preempted machine is, it wakes up and goes on."""
+    study = open_study(url, "s", tiny, "data", 4)
+    crew = Crew(2, url, 4, 1.5)
+    try:
+        until(lambda: len(study.get_trials(deepcopy=False)) >= 2)
+        sleeper = crew.workers[0]
+        os.kill(sleeper.pid, signal.SIGSTOP)
+        until(lambda: len(finished(study)) >= 3)
+        os.kill(sleeper.pid, signal.SIGCONT)
+        assert crew.finish() == [0, 0]
+    finally:
+        crew.close()
+    accounted_for(study.get_trials(), 4)
+    assert sum(trial.user_attrs["attempt"] for trial in study.get_trials()) == 5
+
+
+def test_sixteen_workers_begin_on_an_empty_database(url: str, tiny: StudySpec) -> None:
+    processes = [CONTEXT.Process(target=open_and_ask, args=(url, tiny)) for _ in range(16)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 16
+    trials = open_study(url, "s", tiny, "data", 16).get_trials()
+    assert [trial.number for trial in trials] == list(range(16))
+
+
+def open_and_ask(url: str, spec: StudySpec) -> None:
+    from search.storage.connections import join_study
+    from search.storage.leases import worker_name
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    open_study(url, "s", spec, "data", 16)
+    study, claims = join_study(url, "s", worker_name(), 16)
+    trial = study.ask()
+    claims.finish(trial._trial_id, TrialState.COMPLETE, 0.5, {"outcome": "complete"})
+
+
+REAL = """
+[data]
+name = "digits"
+limit = 400
+[space]
+block = ["preact"]
+blocks = 2
+widths = [[8]]
+norm = ["batch"]
+optimizer = "sgd"
+lr_sgd = 0.02
+weight_decay = 1e-4
+warmup = 0.1
+[train]
+epochs = 60
+batch_size = 32
+crop = 1
+[search]
+pruner = "none"
+"""
+
+
+def train_for_real(job: Any) -> None:
+    from search.workers.stop import Stop
+    from search.workers.worker import work
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    stop = Stop()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    work(job, stop)
+
+
+def real_trial(
+    folder: Path, name: str, stop: Callable[[Study, Any, int], None], stops: int, text: str = REAL
+) -> FrozenTrial:
+    """Really trained, by a worker that is stopped `stops` times and replaced each time."""
+    from search.data.datasets import load
+    from search.spec.study_file import load_spec
+    from search.workers.job import Job
+
+    (folder / "real.toml").write_text(text)
+    spec = load_spec(folder / "real.toml")
+    fingerprint = load(spec.data).fingerprint()
+    url = f"sqlite:///{folder}/{name}.db"
+    study = open_study(url, "s", spec, fingerprint, 1)
+    job = Job(spec, url, "s", 1, "cpu", fingerprint)
+    for count in range(stops + 1):
+        worker = CONTEXT.Process(target=train_for_real, args=(job,))
+        worker.start()
+        if count < stops:
+            stop(study, worker, count)
+        worker.join()
+        if worker.exitcode == 0 and finished(study):
+            break
+    [trial] = study.get_trials()
+    assert trial.state == TrialState.COMPLETE
+    return trial
+
+
+def same_run(trial: FrozenTrial, other: FrozenTrial) -> None:
+    """Bit for bit."""
+    assert trial.intermediate_values == other.intermediate_values
+    for key in ("train_accuracy", "val_accuracy", "val_loss", "diagnostics", "loss_at_start", "epochs"):
+        assert trial.user_attrs[key] == other.user_attrs[key], key
+
+
+def test_a_trial_killed_again_and_again_ends_bit_for_bit_as_one_that_was_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Real training, real SIGKILL: twice in mid-run, taken over by the next worker from its checkpoint."""
+    monkeypatch.setenv("ARCHSEARCH_CHECKPOINT_SECONDS", "0")
+
+    def kill(study: Study, worker: Any, count: int) -> None:
+        until(lambda: len(_values(study)) > 15 * (count + 1))
+        worker.kill()
+
+    whole, killed = real_trial(tmp_path, "whole", kill, 0), real_trial(tmp_path, "killed", kill, 2)
+    assert (whole.user_attrs["attempt"], killed.user_attrs["attempt"]) == (1, 3)
+    assert len(killed.user_attrs["lost_workers"]) == 2
+    same_run(killed, whole)
+    assert not list((tmp_path / "checkpoints").glob("*/*")), "finished trials leave no checkpoint"
+
+
+def test_interrupted_every_few_seconds_it_ends_bit_for_bit_as_without(tmp_path: Path) -> None:
+    """As on machines that are lent for moments. Being told to stop spends no attempt, however often."""
+    rng = random.Random(0)
+    text = REAL.replace("epochs = 60", "epochs = 400")
+
+    def interrupt(study: Study, worker: Any, count: int) -> None:
+        worker.join(rng.uniform(2, 4))
+        worker.terminate()
+
+    began = time.monotonic()
+    whole = real_trial(tmp_path, "whole", interrupt, 0, text)
+    between = time.monotonic()
+    interrupted = real_trial(tmp_path, "interrupted", interrupt, 100, text)
+    ratio = (time.monotonic() - between) / (between - began)
+    print(f"{between - began:.1f} s without, {ratio:.2f} times as long when interrupted")
+    assert interrupted.user_attrs["attempt"] == 1
+    same_run(interrupted, whole)
+
+
+def _values(study: Study) -> dict[int, float]:
+    trials = study.get_trials(deepcopy=False)
+    return trials[0].intermediate_values if trials else {}
