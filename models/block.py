@@ -1,10 +1,6 @@
 """A block: the convolutions that its arm names, their norms, and the arm's wiring.
 
-`members` networks may be computed as one, their channels side by side: convolutions are grouped, and whatever
-else there is works on each member's channels alone.
-
-Suffixes of tensors here and in models.network: N images, B images of a batch, C channels, H height, W width,
-M members, F features, K classes.
+Suffixes of tensors here and in models.network: N images, C channels, H height, W width, F features, K classes.
 """
 
 from __future__ import annotations
@@ -21,12 +17,11 @@ from models.norms import Norm
 from models.parts import Conv, Part
 
 
-def conv_layer(conv: Conv, norm: Norm, members: int) -> nn.Conv2d:
-    """The layer of a convolution, for `members` networks side by side."""
-    width_in, width = members * conv.width_in, members * conv.width
+def conv_layer(conv: Conv, norm: Norm) -> nn.Conv2d:
+    """The layer of a convolution."""
     padding = conv.kernel // 2 if conv.padded else 0
     bias = norm.biased if conv.normed else True
-    return nn.Conv2d(width_in, width, conv.kernel, conv.stride, padding, groups=members, bias=bias)
+    return nn.Conv2d(conv.width_in, conv.width, conv.kernel, conv.stride, padding, bias=bias)
 
 
 def weights_source(conv: Conv, place: int) -> AbstractContextManager[None]:
@@ -51,23 +46,21 @@ class Block(nn.Module):
     Its layers are conv1, norm1, conv2, norm2 and so on, in the order of the arm's convolutions.
     """
 
-    def __init__(
-        self, arm: Arm, part: Part, norm: Norm, zero_branch: bool, members: int = 1, place: int = 0
-    ) -> None:
+    def __init__(self, arm: Arm, part: Part, norm: Norm, zero_branch: bool, place: int = 0) -> None:
         """`place`: the number of the block in its network, from 1."""
         super().__init__()
-        self.arm, self.part, self.members, self.place = arm, part, members, place
+        self.arm, self.part, self.place = arm, part, place
         self.path = tuple(i for i, conv in enumerate(part.convs, start=1) if not conv.gate)
         """Numbers of the convolutions on the main path."""
         for i, conv in enumerate(part.convs, start=1):
             with weights_source(conv, self.number(i)):
-                self.add_module(f"conv{i}", conv_layer(conv, norm, members))
-            self.add_module(f"norm{i}", norm.layer(conv.width, members) if conv.normed else nn.Identity())
+                self.add_module(f"conv{i}", conv_layer(conv, norm))
+            self.add_module(f"norm{i}", norm.layer(conv.width) if conv.normed else nn.Identity())
         self.start = arm.start(norm, zero_branch)
         self.scale: nn.Parameter | None = None
-        """The scalar of the branch, one for each member."""
+        """The scalar of the branch."""
         if self.start == "scale":
-            self.scale = nn.Parameter(torch.zeros(() if members == 1 else members))
+            self.scale = nn.Parameter(torch.zeros(()))
         if self.start == "gain":
             nn.init.zeros_(self.last_norm.weight)  # type: ignore[arg-type]
 
@@ -111,20 +104,13 @@ class Block(nn.Module):
             stream_NCHW = stream_NCHW[:, :, ::stride, ::stride]
         if widen:
             before = widen // 2
-            stream_NHWC = stream_NCHW.permute(0, 2, 3, 1)
-            stream_NHWMC = stream_NHWC.reshape(*stream_NHWC.shape[:3], self.members, -1)
-            stream_NHWMC = F.pad(stream_NHWMC, (before, widen - before))
-            stream_NCHW = stream_NHWMC.flatten(3).permute(0, 3, 1, 2)
+            stream_NHWC = F.pad(stream_NCHW.permute(0, 2, 3, 1), (before, widen - before))
+            stream_NCHW = stream_NHWC.permute(0, 3, 1, 2)
         return stream_NCHW
 
     def scaled(self, branch_NCHW: Tensor) -> Tensor:
         """The branch times its scalar, where it has one."""
-        if self.scale is None:
-            return branch_NCHW
-        if self.members == 1:
-            return self.scale * branch_NCHW
-        scale_C = self.scale.repeat_interleave(branch_NCHW.shape[1] // self.members)
-        return scale_C[:, None, None] * branch_NCHW
+        return branch_NCHW if self.scale is None else self.scale * branch_NCHW
 
     def forward(self, stream_NCHW: Tensor, active_NCHW: Tensor) -> tuple[Tensor, Tensor]:
         return self.arm.forward(self, stream_NCHW, active_NCHW)

@@ -21,11 +21,11 @@ from models.parts import Part
 class ConvUnit(nn.Module):
     """conv, norm, relu and max pooling by 2: the stem, and the transition between stages."""
 
-    def __init__(self, part: Part, norm: Norm, members: int) -> None:
+    def __init__(self, part: Part, norm: Norm) -> None:
         super().__init__()
         [conv] = part.convs
-        self.conv = conv_layer(conv, norm, members)
-        self.norm = norm.layer(conv.width, members)
+        self.conv = conv_layer(conv, norm)
+        self.norm = norm.layer(conv.width)
         self.pool = part.pool
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
@@ -33,45 +33,23 @@ class ConvUnit(nn.Module):
         return F.max_pool2d(x_NCHW, 2) if self.pool else x_NCHW
 
 
-class MemberLinear(nn.Module):
-    """A linear layer per member, features_NMF to logits_MNK."""
-
-    def __init__(self, members: int, features: int, classes: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(members, classes, features))
-        self.bias = nn.Parameter(torch.zeros(members * classes))  # of one dimension: not decayed
-
-    def forward(self, features_NMF: Tensor) -> Tensor:
-        bias_M1K = self.bias.view(len(self.weight), 1, -1)
-        return torch.baddbmm(bias_M1K, features_NMF.transpose(0, 1), self.weight.transpose(1, 2))
-
-
 class Network(nn.Module):
-    """Maps normalized images_NCHW to logits_NK. Initial weights come from torch's global generator.
+    """Maps normalized images_NCHW to logits_NK. Initial weights come from torch's global generator."""
 
-    Of M > 1 members, which have their parameters and statistics side by side: images_NCHW, those of the
-    members side by side in C, to logits_MNK. See models.joined.
-    """
-
-    def __init__(self, architecture: Architecture, members: int = 1) -> None:
+    def __init__(self, architecture: Architecture) -> None:
         super().__init__()
-        self.architecture, self.members = architecture, members
-        a, arm, norm = architecture, ARMS[architecture.block], NORMS[architecture.norm]
-        self.head_of_maps = HEADS[a.head]
+        self.architecture = a = architecture
+        arm, norm = ARMS[a.block], NORMS[a.norm]
         stem, *further = a.parts
-        self.stem = ConvUnit(stem, norm, members)
+        self.stem = ConvUnit(stem, norm)
         self.transitions = nn.ModuleList()
         self.stages = nn.ModuleList(nn.ModuleList() for _ in a.stages)
         for place, part in enumerate(further, start=1):
             if part.kind == "transition":
-                self.transitions.append(ConvUnit(part, norm, members))
+                self.transitions.append(ConvUnit(part, norm))
             else:
-                block = Block(arm, part, norm, a.zero_branch, members, place)
-                self.stages[part.stage].append(block)  # type: ignore[operator]
-        features = a.features
-        self.head = (
-            nn.Linear(features, a.classes) if members == 1 else MemberLinear(members, features, a.classes)
-        )
+                self.stages[part.stage].append(Block(arm, part, norm, a.zero_branch, place))  # type: ignore[operator]
+        self.head = nn.Linear(a.features, a.classes)
         self._initialize()
 
     @property
@@ -109,17 +87,14 @@ class Network(nn.Module):
         yield from self.head.parameters()
 
     def features(self, images_NCHW: Tensor) -> Tensor:
-        """What the classifier reads, features_NF, or features_NMF of several members."""
+        """What the classifier reads, features_NF."""
         stream = active = self.stem(images_NCHW)
         for i, blocks in enumerate(self.stages):
             if i > 0 and len(self.transitions):
                 stream = active = self.transitions[i - 1](active)
             for block in blocks:  # type: ignore[attr-defined]
                 stream, active = block(stream, active)
-        features_NF = self.head_of_maps.pool(active)
-        if self.members == 1:
-            return features_NF
-        return features_NF.view(len(features_NF), self.members, -1)
+        return HEADS[self.architecture.head].pool(active)
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
         return self.head(self.features(images_NCHW))  # type: ignore[no-any-return]

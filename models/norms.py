@@ -2,56 +2,55 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import nn
 
 
+@dataclass(frozen=True, kw_only=True)
 class Norm:
-    """A normalization, or none. Torch is imported where a layer is made, so that values can be read
-    without."""
-
-    name: ClassVar[str]
-    params: ClassVar[int]
+    name: str
+    params: int
     """Learned numbers per channel."""
-    biased: ClassVar[bool]
+    biased: bool
     """Whether the convolution before it keeps a bias: a norm that shifts makes it redundant."""
-    gain: ClassVar[bool]
+    gain: bool
     """Whether it scales each channel by a learned `weight`, which may start at zero."""
-    keeps_input: ClassVar[bool]
+    keeps_input: bool
     """Whether its backward pass reads its input, so that a training step keeps one more map."""
-    across_images: ClassVar[bool]
+    across_images: bool
     """Whether it averages over the batch, and so needs more than one value per channel."""
-
-    def layer(self, width: int, members: int = 1) -> nn.Module:
-        """The layer for `members` networks side by side, each of `width` channels, which it must not mix."""
-        raise TypeError(f"the norm {self.name} makes no layer")
+    layer: Callable[[int], nn.Module]
+    """Makes it for so many channels. Torch is imported there, so that facts can be read without."""
 
 
-class NoNorm(Norm):
-    """The identity; convolutions keep their bias."""
+def _identity(width: int) -> nn.Module:
+    from torch import nn
 
-    name = "none"
-    params, biased, gain, keeps_input, across_images = 0, True, False, False, False
-
-    def layer(self, width: int, members: int = 1) -> nn.Module:
-        from torch import nn
-
-        return nn.Identity()
+    return nn.Identity()
 
 
-class BatchNorm(Norm):
+def _batch(width: int) -> nn.Module:
     """Batch normalization (Ioffe & Szegedy 2015)."""
+    from torch import nn
 
-    name = "batch"
-    params, biased, gain, keeps_input, across_images = 2, False, True, True, True
-
-    def layer(self, width: int, members: int = 1) -> nn.Module:
-        from torch import nn
-
-        return nn.BatchNorm2d(members * width, eps=1e-5)
+    return nn.BatchNorm2d(width, eps=1e-5)
 
 
-NORMS: dict[str, Norm] = {norm.name: norm for norm in (NoNorm(), BatchNorm())}
+NORMS = {
+    norm.name: norm
+    for norm in (
+        Norm(
+            name="none", params=0, biased=True, gain=False, keeps_input=False, across_images=False,
+            layer=_identity,
+        ),
+        Norm(
+            name="batch", params=2, biased=False, gain=True, keeps_input=True, across_images=True,
+            layer=_batch,
+        ),
+    )
+}  # fmt: skip
 """Every normalization, by its name in a study file."""

@@ -54,9 +54,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--margin", type=number(0, 100), metavar="POINTS", help="in place of confirm.margin")
     add_worker_options(parser)
-    parser.add_argument(
-        "--alone", action="store_true", help="never train several runs as one network, which may be faster"
-    )
     parser.add_argument("--yes", action="store_true", help="start without asking")
     return parser.parse_args(argv)
 
@@ -114,8 +111,7 @@ def run(options: argparse.Namespace) -> int:
     if left and not options.yes and not _agreed(console):
         return 0
     study, plan, runs = open_confirmation(url, confirmation, spec, fingerprint, plan)
-    together = 1 if options.alone else runs // (2 * len(slots))  # and no worker is left without
-    job = Job(spec, url, confirmation, runs, slots[0].device, fingerprint, True, together)
+    job = Job(spec, url, confirmation, runs, slots[0].device, fingerprint, confirms=True)
     ended = launch(job, study, slots, console, options.quiet)
     tell_confirmation(options, console, study, plan, ended)
     return ended.code

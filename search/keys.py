@@ -30,22 +30,9 @@ class Key:
     """The optimizer that alone reads it, if one does."""
 
 
-def key(
-    rule: Rule,
-    meaning: str,
-    default: Any = MISSING,
-    *,
-    added: bool = False,
-    each: Rule | None = None,
-    stages: str = "",
-    log: bool = False,
-    optimizer: str = "",
-) -> Any:
-    """A field of a table; without a default, the key must be there."""
-    described = Key(
-        rule=rule, meaning=meaning, added=added, each=each, stages=stages, log=log, optimizer=optimizer
-    )
-    return field(default=default, metadata={"key": described})
+def key(rule: Rule, meaning: str, default: Any = MISSING, **further: Any) -> Any:
+    """A field of a table, with fields of Key; without a default, the key must be there."""
+    return field(default=default, metadata={"key": Key(rule=rule, meaning=meaning, **further)})
 
 
 def keys_of(table: Any) -> dict[str, Key]:

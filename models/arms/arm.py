@@ -9,8 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Iterable
-from functools import cache
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import models.arms
 from models.norms import Norm
@@ -27,23 +26,35 @@ Start = Literal["usual", "gain", "scale"]
 scalar of its own in front of the addition (SkipInit, De & Smith 2020)."""
 
 
+Class = TypeVar("Class", bound="type[Arm]")
+
+
 class Arm:
     """One kind of block. Of two blocks that differ in the arm alone, the shared convolutions begin alike."""
 
-    name: ClassVar[str]
+    name: str
     """As study files and databases have it: a word of lower-case letters, digits and underscores."""
-    label: ClassVar[str] = ""
+    label: str = ""
     """As a person reads it; left out: the name."""
-    brief: ClassVar[str] = ""
+    brief: str = ""
     """The label where there is little room; left out: the label."""
-    noun: ClassVar[str] = ""
-    """One of its networks, as "plain stack"; left out: the label and "network"."""
-    color: ClassVar[str] = ""
-    """In figures, #RRGGBB; left out: the next of a palette."""
-    symbol: ClassVar[str] = ""
-    """In figures, one of Plotly's markers; left out: the next of a list."""
-    rank: ClassVar[int] = 100
+    noun: str = ""
+    """One of its networks, as "plain stack", with a plural in s; left out: the label and "network"."""
+    color: str = ""
+    """In figures, #RRGGBB; left out: one of PALETTE."""
+    symbol: str = ""
+    """In figures, one of Plotly's markers; left out: one of MARKERS."""
+    rank: int = 100
     """Place in figures and tables, small numbers first; equal ones by name."""
+
+    def __init__(self) -> None:
+        own = vars(type(self))  # a look is not inherited: two arms would have the same
+        self.label = own.get("label") or self.name
+        self.brief = own.get("brief") or self.label
+        self.noun = own.get("noun") or f"{self.label} network"
+        self.color = own.get("color") or PALETTE[len(ARMS) % len(PALETTE)]
+        self.symbol = own.get("symbol") or MARKERS[len(ARMS) % len(MARKERS)]
+        self.rank = own.get("rank", 100)
 
     def convs(self, width_in: int, width: int, stride: int) -> tuple[Conv, ...]:
         """The convolutions of a block, in the order in which they are made: `conv1` with `norm1`, and so
@@ -83,80 +94,32 @@ class Arm:
         )
 
 
-class _Unknown(Arm):
-    """An arm that a stored study has and this installation lacks: it is shown, not built."""
-
-
 ARMS: dict[str, Arm] = {}
 """Every arm by its name, in the order in which they are shown."""
-
 PALETTE = ("#7B3294", "#8C6D31", "#B2182B", "#4D4D9F", "#5E8C31", "#A6559D")
 MARKERS = ("triangle-up", "cross", "star", "hexagon", "triangle-down", "x")
-"""For arms that choose no colour and no symbol. Neither is another arm's, nor a cause's."""
-
-
-Class = TypeVar("Class", bound=type[Arm])
+"""For arms that choose no colour and no symbol. None is that of an arm of ours, or of a cause."""
 
 
 def add(arm: Class) -> Class:
-    """Puts an arm into the registry; a class decorator. Raises ValueError for a name that is taken or
-    none."""
-    name = arm.name
-    if not name.isidentifier() or not name.islower() or name in ARMS:
-        raise ValueError(f"an arm needs a name of its own, in lower-case letters, got {name!r}")
-    ARMS[name] = arm()
-    for key in sorted(ARMS, key=lambda key: (ARMS[key].rank, key)):
-        ARMS[key] = ARMS.pop(key)
+    """Puts an arm into the registry, as a class decorator. Raises ValueError for a name that is taken."""
+    if not (arm.name.isidentifier() and arm.name.islower()) or arm.name in ARMS:
+        raise ValueError(f"an arm needs a name of its own, in lower-case letters, got {arm.name!r}")
+    ARMS[arm.name] = arm()
+    for name in sorted(ARMS, key=lambda name: (ARMS[name].rank, name)):
+        ARMS[name] = ARMS.pop(name)
     return arm
 
 
-def arm_named(name: str) -> Arm:
-    """An arm to be shown: a stored study may have one that is not installed here."""
-    return ARMS[name] if name in ARMS else _unknown(name)
-
-
-@cache
-def _unknown(name: str) -> Arm:
-    arm = _Unknown()
-    arm.name = name  # type: ignore[misc]
-    return arm
+def look(name: str) -> Arm:
+    """An arm to be shown. One that a stored study has and this installation lacks has a look all the same."""
+    return ARMS.get(name) or type("Unknown", (Arm,), {"name": name})()
 
 
 def in_order(names: Iterable[str]) -> list[str]:
     """Names of arms, each once, as they are shown; those that are not installed come last."""
     places = {name: i for i, name in enumerate(ARMS)}
     return sorted(set(names), key=lambda name: (places.get(name, len(places)), name))
-
-
-def label(name: str) -> str:
-    """The arm as a person reads it."""
-    return arm_named(name).label or name
-
-
-def brief(name: str) -> str:
-    """The arm as a person reads it where there is little room."""
-    return arm_named(name).brief or label(name)
-
-
-def noun(name: str) -> str:
-    """One network of the arm, as a person calls it; its plural has an s."""
-    return arm_named(name).noun or f"{label(name)} network"
-
-
-def color(name: str) -> str:
-    """The arm's colour in figures, #RRGGBB."""
-    return arm_named(name).color or PALETTE[_place(name) % len(PALETTE)]
-
-
-def symbol(name: str) -> str:
-    """The arm's marker in figures, as Plotly names it."""
-    return arm_named(name).symbol or MARKERS[_place(name) % len(MARKERS)]
-
-
-def _place(name: str) -> int:
-    """Among the arms that choose no look."""
-    plain_looking = in_order({name, *(key for key, arm in ARMS.items() if not (arm.color and arm.symbol))})
-    return plain_looking.index(name)
 
 
 def _find() -> None:

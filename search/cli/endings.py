@@ -50,8 +50,7 @@ def tell_confirmation(
     show_confirmation(console, judge_study(study, plan))
     words = study_words(options) + ([f"--as={options.as_name}"] if options.as_name else [])
     if ended.stopped:
-        again = words + worker_words(options) + (["--alone"] if options.alone else [])
-        line = command_line("confirm", again, options.storage)
+        line = command_line("confirm", words + worker_words(options), options.storage)
         say(console, f"stopped; nothing is lost. To continue: {line}")
         return
     page = "".join(c if c.isalnum() or c in "-_." else "_" for c in study.study_name)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from models.arms.arm import noun
+from models.arms.arm import look
 from search.spec.tables import DEFAULT_BASELINE
 from search.stats.paired import ALPHA, MIN_PAIRS
 
@@ -102,8 +102,8 @@ class Plan:
             "sign-flip p below 0.05 after Holm over the depths).",
             "twins": f"The same with one recipe for both, {baseline}'s best and the rival's best: equal "
             "initial weights, split and batches, only the block differs.",
-            "degradation": f"{noun(baseline).capitalize()}s of {deepest} convs train worse than those of "
-            f"{self.shallow}: the mean paired difference of training accuracy is below 0.",
+            "degradation": f"{look(baseline).noun.capitalize()}s of {deepest} convs train worse than those "
+            f"of {self.shallow}: the mean paired difference of training accuracy is below 0.",
             "interaction": f"From {min(self.depths)} to {deepest} convs, {baseline} loses more test accuracy "
             f"than {rivals}.",
         }

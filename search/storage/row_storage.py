@@ -56,16 +56,6 @@ class RowStorage(RDBStorage):
         with transaction(self) as session:
             rows.change_study_attribute(session, study_id, name, lambda number: (number or 0) + 1)
 
-    def agree(self, study_id: int, name: str, key: str, value: Any, anew: bool = False) -> Any:
-        """What a dictionary among the study's user attributes has under `key`: the first value wins, or
-        this one."""
-        new = {key: value}
-        with transaction(self) as session:
-            stored = rows.change_study_attribute(
-                session, study_id, name, lambda old: (old or {}) | new if anew else new | (old or {})
-            )
-        return stored[key]
-
     def replace_system_attributes(
         self,
         study_id: int,

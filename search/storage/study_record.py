@@ -36,8 +36,6 @@ class StudyRecord(Stored):
     """Trials that it may hold."""
     plan = Attribute[dict[str, Any] | None](None, "confirmation")
     """What a confirmation trains and tests; None for other studies."""
-    together = Attribute[dict[str, int]]({})
-    """How many runs of a confirmation are trained as one network, by kind of network."""
     test_reads = Attribute[int](0)
     """How often a network was evaluated on test images."""
 

@@ -59,7 +59,7 @@ class TrialRecord(Stored):
     data_seed = Attribute[int | None](None)
     """Seed of its split of the images; None: the study's."""
     members = Attribute[int | None](None)
-    """How many runs were trained as one network."""
+    """How many runs were trained as one network, in confirmations of early versions."""
     test_accuracy = Attribute[float | None](None)
     # how it ended
     outcome = Attribute[str | None](None)

@@ -91,26 +91,19 @@ class Probe:
 
 
 @contextmanager
-def watching(network: nn.Module, probes: Sequence[Probe]) -> Iterator[None]:
-    """Keeps the features and block outputs of the batch that passes, where there is a probe for each member
-    of the network."""
-    if not probes:
+def watching(network: nn.Module, probe: Probe | None) -> Iterator[None]:
+    """Keeps the features and block outputs of the batch that passes, for the probe if there is one."""
+    if probe is None:
         yield
         return
     assert isinstance(network, Network)
-    for probe in probes:
-        probe.outputs = []
+    probe.outputs = []
 
     def keep_output(_module: nn.Module, _inputs: object, out: tuple[Tensor, Tensor]) -> None:
-        parts = out[1].detach()[:WATCHED_IMAGES].chunk(len(probes), 1)
-        for probe, part in zip(probes, parts, strict=True):
-            probe.outputs.append(part)
+        probe.outputs.append(out[1].detach()[:WATCHED_IMAGES])
 
     def keep_features(_module: nn.Module, inputs: tuple[Tensor]) -> None:
-        features = inputs[0].detach()[:WATCHED_IMAGES].float()
-        parts = [features] if len(probes) == 1 else features.unbind(1)
-        for probe, part in zip(probes, parts, strict=True):
-            probe.features = part
+        probe.features = inputs[0].detach()[:WATCHED_IMAGES].float()
 
     hooks = [block.register_forward_hook(keep_output) for block in network.blocks]
     hooks.append(network.head.register_forward_pre_hook(keep_features))

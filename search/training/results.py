@@ -59,7 +59,7 @@ def evaluate(
     loss = torch.zeros((), device=data.device)
     right = torch.zeros((), dtype=torch.int64, device=data.device)
     for i, (images_BCHW, labels_B) in enumerate(validation_batches(data)):
-        with autocast, watching(network, [probe] if probe and i == 0 else []):
+        with autocast, watching(network, probe if i == 0 else None):
             logits_BK = network(images_BCHW)
         loss += F.cross_entropy(logits_BK.float(), labels_B, reduction="sum")
         right += (logits_BK.argmax(1) == labels_B).sum()

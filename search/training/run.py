@@ -85,12 +85,11 @@ class TrainingRun:
         self.right = torch.zeros((), dtype=torch.int64, device=device)
         self.averages = (math.nan, math.nan)
         """Loss and accuracy of the last epoch, on its images as they were trained on."""
-        self.before, self.started, self.share = 0.0, time.perf_counter(), 1.0
-        """Training seconds before an interruption; since when it trains, and the share of that time that is
-        this run's."""
+        self.before, self.started = 0.0, time.perf_counter()
+        """Training seconds before an interruption, and since when it trains."""
 
     def seconds(self) -> float:
-        return self.before + self.share * (time.perf_counter() - self.started)
+        return self.before + time.perf_counter() - self.started
 
     def result(self, outcome: str) -> TrainResult:
         seconds = self.seconds()
@@ -140,7 +139,7 @@ class TrainingRun:
             if interrupted():
                 return "interrupted"
             self.before_step()
-            with watching(self.network, [self.probe] if self.probe and self.step == 0 else []):
+            with watching(self.network, self.probe if self.step == 0 else None):
                 self.stepper.take(self.take_step)
             if self.after_step():
                 return "diverged"

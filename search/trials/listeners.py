@@ -4,17 +4,15 @@ repeat and trackers hook in here and nowhere else: a tracker is a Listener of it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from models.network import Network
 from search.errors import tell_once
 from search.training.results import EpochResult, TrainResult
 from search.trials.outcomes import Ending
 from search.trials.setup import Setup
-
-Answer = TypeVar("Answer")
 
 
 class Interrupted(Exception):
@@ -68,38 +66,33 @@ class Listeners(Listener):
         self.members = members
 
     def began(self, setup: Setup, history: Sequence[EpochResult]) -> None:
-        for member in self.members:
-            self._tell(member, lambda m=member: m.began(setup, history), None)  # type: ignore[misc]
+        self._tell("began", setup, history)
 
     def epoch_ended(self, result: EpochResult) -> bool:
-        stops = [
-            self._tell(member, lambda m=member: m.epoch_ended(result), False)  # type: ignore[misc]
-            for member in self.members
-        ]
-        return any(stops)
+        return any(self._tell("epoch_ended", result))
 
     def paused(self) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for member in self.members:
-            found |= self._tell(member, member.paused, dict[str, Any]())
-        return found
+        return _merged(self._tell("paused"))
 
     def ended(self, end: Ended) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for member in self.members:
-            found |= self._tell(member, lambda m=member: m.ended(end), {})  # type: ignore[misc]
-        return found
+        return _merged(self._tell("ended", end))
 
     def close(self) -> None:
-        for member in self.members:
-            self._tell(member, member.close, None)
+        self._tell("close")
 
-    def _tell(self, member: Listener, event: Callable[[], Answer], otherwise: Answer) -> Answer:
-        if member.essential:
-            return event()
-        try:
-            return event()
-        except Exception as error:
-            name = type(member).__name__
-            tell_once(f"{name} failed, trials go on without: {type(error).__name__}: {error}", name)
-            return otherwise
+    def _tell(self, event: str, *told: Any) -> list[Any]:
+        """What each member answers; nothing of one that failed and is not essential."""
+        answers = []
+        for member in self.members:
+            try:
+                answers.append(getattr(member, event)(*told))
+            except Exception as error:
+                if member.essential:
+                    raise
+                name = type(member).__name__
+                tell_once(f"{name} failed, trials go on without: {type(error).__name__}: {error}", name)
+        return answers
+
+
+def _merged(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return {name: value for answer in answers for name, value in answer.items()}

@@ -35,11 +35,11 @@ class Reporter(Listener):
         self,
         trial: optuna.Trial,
         epochs: int,
-        wait: float = WAIT,
         give_up: Callable[[], bool] = lambda: False,
+        wait: float = WAIT,
     ) -> None:
         """`epochs`: those of a whole run; `give_up`: whether what is left need not be written any more."""
-        self.trial, self.epochs, self.wait, self.give_up = trial, epochs, wait, give_up
+        self.trial, self.epochs, self.give_up, self.wait = trial, epochs, give_up, wait
         self.queue: queue.SimpleQueue[tuple[int, float, bool, bool] | None] = queue.SimpleQueue()
         self.changed = threading.Condition()
         self.put = self.written = 0

@@ -25,7 +25,7 @@ from search.trials.curve import Curve
 from search.trials.failures import PASSING, free, is_device_failure, is_out_of_memory, raise_device_failure
 from search.trials.listeners import Ended, Interrupted, Listener, Listeners
 from search.trials.outcomes import Ending, ending_of
-from search.trials.reporter import WAIT, Reporter
+from search.trials.reporter import Reporter
 from search.trials.setup import Setup
 
 MAX_TRACEBACK = 8000
@@ -124,21 +124,18 @@ class TrialRunner:
             free(device)
         return self.finish(attempt, ending) if ending else "interrupted"
 
-    def attempt(
-        self, trial: optuna.Trial, setup: Setup, interrupted: Callable[[], bool], wait: float = WAIT
-    ) -> Attempt:
+    def attempt(self, trial: optuna.Trial, setup: Setup, interrupted: Callable[[], bool]) -> Attempt:
         """An attempt, whose listeners are to be closed."""
         identity = setup.identity() | {"spec": self.trials.spec.fingerprint(), "torch": torch.__version__}
         kept = self.checkpoints.trial(trial.number, self.claims.worker or "", identity)
-        heard = self.listeners_of(trial, setup, interrupted, wait)
-        return Attempt(trial, setup, kept, Listeners(heard))
+        return Attempt(trial, setup, kept, Listeners(self.listeners_of(trial, setup, interrupted)))
 
     def listeners_of(
-        self, trial: optuna.Trial, setup: Setup, interrupted: Callable[[], bool], wait: float
+        self, trial: optuna.Trial, setup: Setup, interrupted: Callable[[], bool]
     ) -> Sequence[Listener]:
         """Everyone who is told of a trial, in the order in which they are told."""
         return [
-            Reporter(trial, setup.config.epochs, wait, interrupted),
+            Reporter(trial, setup.config.epochs, interrupted),
             Curve(),
             *self.trials.listeners(trial),
         ]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 
-from models.arms.arm import color, label, symbol
+from models.arms.arm import look
 from search.analysis.scored_runs import Scored, own_runs, scored_runs, test_score, train_score
 from search.analysis.verdicts import OWN, Verdicts
 from search.design.plan import Plan, PlannedRun
@@ -52,7 +52,7 @@ def by_depth(verdicts: Verdicts, plan: Plan, scored: Scored) -> go.Figure:
                 go.Scatter(
                     x=[round(d * shift, 1) for d, shares in runs.items() for _ in shares],
                     y=[percent_of(share) for shares in runs.values() for share in shares],
-                    mode="markers", marker={"color": color(arm), "size": 4, "opacity": 0.35},
+                    mode="markers", marker={"color": look(arm).color, "size": 4, "opacity": 0.35},
                     hoverinfo="x+y", showlegend=False, **on_panel(panel),
                 )
             )  # fmt: skip
@@ -75,15 +75,15 @@ def _means(runs: dict[int, list[float]], arm: str, panel: int, shift: float) -> 
             "type": "data", "symmetric": False, "thickness": 1.5, "width": 4,
             "array": [round(x, 2) for x in high], "arrayminus": [round(x, 2) for x in low],
         },
-        mode="lines+markers", line={"color": color(arm), "width": 2},
-        marker={"size": 8, "symbol": symbol(arm)}, legendgroup=arm, showlegend=panel == 1,
-        name=label(arm), **on_panel(panel),
+        mode="lines+markers", line={"color": look(arm).color, "width": 2},
+        marker={"size": 8, "symbol": look(arm).symbol}, legendgroup=arm, showlegend=panel == 1,
+        name=look(arm).label, **on_panel(panel),
     )  # fmt: skip
 
 
 def against_baseline(verdicts: Verdicts, plan: Plan, scored: Scored) -> go.Figure:
     """Means with 95 % intervals against the baseline; the band is the margin."""
-    baseline, rivals = label(plan.baseline), plan.rivals
+    baseline, rivals = look(plan.baseline).label, plan.rivals
     title = f"Test accuracy against {baseline}: mean over seeds with 95 % interval; grey: the margin"
     figure = panels(title, "each under its own best recipe", f"twins, under {baseline}'s best recipe")
     for panel, recipe in ((1, OWN), (2, plan.baseline)):
@@ -108,9 +108,9 @@ def against_baseline(verdicts: Verdicts, plan: Plan, scored: Scored) -> go.Figur
                         "arrayminus": [round(r.mean - r.interval.low, 2) for _, r in found],
                     },
                     text=[str(result) for _, result in found],
-                    mode="lines+markers", line={"color": color(arm), "width": 1},
-                    marker={"size": 8, "symbol": symbol(arm)}, name=label(arm), showlegend=panel == 1,
-                    **on_panel(panel),
+                    mode="lines+markers", line={"color": look(arm).color, "width": 1},
+                    marker={"size": 8, "symbol": look(arm).symbol}, name=look(arm).label,
+                    showlegend=panel == 1, **on_panel(panel),
                 )
             )  # fmt: skip
         depths = sorted({versus.depth for versus in verdicts.versus})
@@ -123,7 +123,9 @@ def twins(verdicts: Verdicts, plan: Plan, scored: Scored) -> go.Figure:
     """Every line leads from the baseline's run to its twin of another arm: equal weights, images and
     batches."""
     baseline, rivals = plan.baseline, plan.rivals
-    figure = panels(f"Each line: one seed and recipe at one depth, from {label(baseline)} to its twin", "")
+    figure = panels(
+        f"Each line: one seed and recipe at one depth, from {look(baseline).label} to its twin", ""
+    )
     groups: dict[int, dict[str, tuple[PlannedRun, TrialRecord]]] = {}
     for run, trial in scored:
         groups.setdefault(run.twins, {})[run.arm] = (run, trial)
@@ -142,8 +144,8 @@ def twins(verdicts: Verdicts, plan: Plan, scored: Scored) -> go.Figure:
                     for (_, theirs), (_, ours) in pairs
                     for y in (percent_of(test_score(theirs)), percent_of(test_score(ours)), None)
                 ],
-                mode="lines+markers", marker={"size": 3}, line={"color": color(arm), "width": 1},
-                opacity=0.6, hoverinfo="y", name=f"{label(baseline)} to {label(arm)}",
+                mode="lines+markers", marker={"size": 3}, line={"color": look(arm).color, "width": 1},
+                opacity=0.6, hoverinfo="y", name=f"{look(baseline).label} to {look(arm).label}",
             )
         )  # fmt: skip
     ticks = {"tickvals": list(range(len(plan.depths))), "ticktext": [str(depth) for depth in plan.depths]}
@@ -171,8 +173,8 @@ def selection(verdicts: Verdicts, plan: Plan, scored: Scored) -> go.Figure:
                 x=[x for _ in own for x in (*steps, None)],
                 y=[y for s in own for y in (_tenth(s.selected_val), _tenth(s.val), _tenth(s.test), None)],
                 text=[text for s in own for text in (*[f"{s.depth} convs"] * 3, None)],
-                mode="lines+markers", marker={"size": 7, "symbol": symbol(arm)}, name=label(arm),
-                line={"color": color(arm), "width": 1.5},
+                mode="lines+markers", marker={"size": 7, "symbol": look(arm).symbol}, name=look(arm).label,
+                line={"color": look(arm).color, "width": 1.5},
             )
         )  # fmt: skip
     set_axis(figure, "xaxis", 1, "", type="category", range=[-0.3, 2.3])

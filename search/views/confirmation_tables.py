@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from models.arms.arm import brief, label
+from models.arms.arm import look
 from search.analysis.verdicts import OWN, Verdicts, Versus
 from search.design.plan import Choice, Plan
 from search.stats.paired import Comparison
@@ -18,10 +18,12 @@ def confirmed(verdicts: Verdicts) -> str:
         return "Nothing is confirmed yet: no pair has ended."
     rivals = list(dict.fromkeys(versus.arm for versus in verdicts.versus))
     clauses = [
-        _clause([v for v in verdicts.versus if (v.arm, v.recipe) == (arm, OWN)], label(verdicts.baseline))
+        _clause(
+            [v for v in verdicts.versus if (v.arm, v.recipe) == (arm, OWN)], look(verdicts.baseline).label
+        )
         for arm in rivals
     ]
-    text = "; ".join(f"{label(arm)} {clause}" for arm, clause in zip(rivals, clauses, strict=True))
+    text = "; ".join(f"{look(arm).label} {clause}" for arm, clause in zip(rivals, clauses, strict=True))
     *first, last = verdicts.seeds
     seeds = ", then ".join([*map(str, first), plural(last, "seed")])
     state = (
@@ -64,7 +66,7 @@ def verdict_table(verdicts: Verdicts, own_only: bool = False) -> TextTable:
         result = versus.result
         if versus.recipe != OWN and (own_only or _sample(result) == own[versus.arm, versus.depth]):
             continue
-        head = (label(versus.arm), _recipe(versus.recipe), str(versus.depth))
+        head = (look(versus.arm).label, _recipe(versus.recipe), str(versus.depth))
         if result is None:
             rows.append((*head, "no pair", *["-"] * 4, f"0 of {versus.planned}"))
             continue
@@ -85,14 +87,14 @@ def verdict_table(verdicts: Verdicts, own_only: bool = False) -> TextTable:
         "arm", "best recipe", "convs", "verdict, seeds lacking", "mean", "95 % interval", "p, Holm",
         "P(better)", "win/tie/loss",
     )  # fmt: skip
-    against = f"Test accuracy against {label(verdicts.baseline)}, points, margin {verdicts.margin:g}"
+    against = f"Test accuracy against {look(verdicts.baseline).label}, points, margin {verdicts.margin:g}"
     title = f"{against}: means of fresh seeds"
     return TextTable(title, columns, tuple(rows), words=4)
 
 
 def _recipe(recipe: str) -> str:
     """Whose best recipe it is."""
-    return OWN if recipe == OWN else f"{brief(recipe)}'s"
+    return OWN if recipe == OWN else f"{look(recipe).brief}'s"
 
 
 def _sample(result: Comparison | None) -> tuple[float, ...] | None:
@@ -103,7 +105,7 @@ def standing_table(verdicts: Verdicts) -> TextTable:
     """What each recipe scored, from when it was chosen to the test images."""
     rows = tuple(
         (
-            label(s.arm),
+            look(s.arm).label,
             str(s.depth),
             f"#{s.search_trial}, {s.search_depth} convs",
             accuracy(s.selected_val),
@@ -131,11 +133,11 @@ def contrast_table(verdicts: Verdicts) -> TextTable:
     rows = []
     for contrast in verdicts.contrasts:
         result = contrast.result
-        beyond = f"test accuracy kept beyond {label(verdicts.baseline)}"
+        beyond = f"test accuracy kept beyond {look(verdicts.baseline).label}"
         measure = "training accuracy" if contrast.name == "degradation" else beyond
         rows.append(
             (
-                label(contrast.arm),
+                look(contrast.arm).label,
                 f"{contrast.name}: {measure}",
                 f"{contrast.shallow} → {contrast.deep}",
                 *(
@@ -180,7 +182,7 @@ def plan_table(plan: Plan) -> TextTable:
         (str(depth), *(_origin(plan.choice(arm, depth)) for arm in plan.arms)) for depth in plan.depths
     )
     title = f"Recipes of {plan.search}, by validation accuracy among {plan.trials:,} trials"
-    return TextTable(title, ("convs", *map(label, plan.arms)), rows)
+    return TextTable(title, ("convs", *(look(arm).label for arm in plan.arms)), rows)
 
 
 def _origin(choice: Choice | None) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.study import Study
 
-from models.arms.arm import noun
+from models.arms.arm import look
 from search.analysis.evidence import Evidence, gather
 from search.analysis.verdicts import Verdicts, judge_study
 from search.design.plan import Plan
@@ -89,7 +89,7 @@ def _search(name: str, evidence: Evidence, trials: Sequence[TrialRecord]) -> Sec
     notes = [text] if (text := cut_short(evidence.duels)) else []
     if evidence.baseline_turns_down_at is not None:
         notes.append(
-            f"{capitalized(noun(evidence.baseline))}s turn down from {evidence.baseline_turns_down_at} "
+            f"{capitalized(look(evidence.baseline).noun)}s turn down from {evidence.baseline_turns_down_at} "
             "convs on (training accuracy)."
         )
     if evidence.noise is not None:

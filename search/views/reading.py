@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.arms.arm import label, noun
+from models.arms.arm import look
 from search.views.words import capitalized
 
 
@@ -15,7 +15,7 @@ points. **beats**: the 95 % interval lies above one point and p (sign flips, Hol
 **equal**: it lies within a point; **undecided**: all else. A run that diverged counts as chance.
 
 *Exploratory*: the search chose these trials and pruned the slow ones, so that pairs which ended are kinder to
-{noun(baseline)}s than all pairs are. One cut short is compared at the last epoch of both and enters no
+{look(baseline).noun}s than all pairs are. One cut short is compared at the last epoch of both and enters no
 verdict. The best of many runs is a lucky one, and no test image was looked at. It suggests and does not
 prove."""
 
@@ -27,8 +27,8 @@ Every recipe was fixed before the first of these runs, and so were margin, seeds
 draws initial weights, batch order and a split of the images, shared by all arms. Nothing is pruned, every run
 has the same number of steps, and a network is evaluated on its test images once, when it is trained. *Each
 its own*: every arm under its own best recipe of the search, which is the headline.
-*{capitalized(label(baseline))}'s*, *{label(rival)}'s*: twins under that arm's best recipe, from equal
-weights; only the block differs.
+*{capitalized(look(baseline).label)}'s*, *{look(rival).label}'s*: twins under that arm's best recipe, from
+equal weights; only the block differs.
 
 *That trial* is where the recipe comes from, perhaps of another depth; its score is the best of several, so a
 lucky one. *Did not train*: training accuracy below twice chance.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 
-from models.arms.arm import color, label, symbol
+from models.arms.arm import look
 from search.analysis.bands import DEEP
 from search.analysis.duels import at_common_epoch
 from search.analysis.evidence import Evidence, Level
@@ -57,7 +57,7 @@ def degradation(evidence: Evidence, trials: Sequence[TrialRecord]) -> go.Figure:
                 go.Scatter(
                     x=[round(trial.depth * shift, 1) for trial in own],
                     y=[percent_of(share) for share in shares],
-                    mode="markers", marker={"color": color(arm), "size": 4, "opacity": 0.35},
+                    mode="markers", marker={"color": look(arm).color, "size": 4, "opacity": 0.35},
                     hoverinfo="x+y", showlegend=False, **on_panel(panel),
                 )
             )  # fmt: skip
@@ -84,9 +84,9 @@ def _medians(levels: Sequence[Level], panel: int, shift: float) -> go.Scatter:
             "array": [0 if m.high is None else round(m.high - m.median, 1) for _, m in rows],
             "arrayminus": [0 if m.low is None else round(m.median - m.low, 1) for _, m in rows],
         },
-        mode="lines+markers", line={"color": color(arm), "width": 2},
-        marker={"size": 8, "symbol": symbol(arm)}, legendgroup=arm, showlegend=panel == 1,
-        name=f"{label(arm)}, {ended:,} of {total:,} ran to the end", **on_panel(panel),
+        mode="lines+markers", line={"color": look(arm).color, "width": 2},
+        marker={"size": 8, "symbol": look(arm).symbol}, legendgroup=arm, showlegend=panel == 1,
+        name=f"{look(arm).label}, {ended:,} of {total:,} ran to the end", **on_panel(panel),
     )  # fmt: skip
 
 
@@ -97,12 +97,12 @@ def _centre(band: str) -> float:
 
 
 def _mark_turn(figure: go.Figure, arm: str, depth: int, panel: int) -> None:
-    ink = color(arm)
+    ink = look(arm).color
     figure.add_shape(
         type="line", x0=depth, x1=depth, y0=0, y1=103, line={"color": ink, "dash": "dot"}, **at_panel(panel)
     )
     figure.add_annotation(
-        x=math.log10(depth), y=3, text=f"{label(arm)} turns down", showarrow=False, xanchor="right",
+        x=math.log10(depth), y=3, text=f"{look(arm).label} turns down", showarrow=False, xanchor="right",
         xshift=-3, font={"size": 11, "color": ink}, **at_panel(panel),
     )  # fmt: skip
 
@@ -115,7 +115,7 @@ def pairs(evidence: Evidence, trials: Sequence[TrialRecord]) -> go.Figure:
     both = {False: f"up to {DEEP - 1} convs", True: f"{DEEP} convs or more"}
     shown = [deep for deep in both if deep in is_deep] or [False]
     cut_short = "Dotted: cut short, at the last common epoch"
-    title = f"Each line: one draw, from {label(baseline)} to its rival. {cut_short}"
+    title = f"Each line: one draw, from {look(baseline).label} to its rival. {cut_short}"
     figure = panels(title, *(both[deep] for deep in shown))
     places = _places([arm for arm in arms_of(trials) if arm != baseline])
     drawn = 0
@@ -132,7 +132,9 @@ def pairs(evidence: Evidence, trials: Sequence[TrialRecord]) -> go.Figure:
             drawn += len(ended) + len(cut)
             figure.add_trace(_pair_lines(cut, ends, arm, panel, dotted=True))
             figure.add_trace(_pair_lines(ended, ends, arm, panel))
-    names = {x: label(baseline) for x, _ in places.values()} | {x: label(a) for a, (_, x) in places.items()}
+    names = {x: look(baseline).label for x, _ in places.values()} | {
+        x: look(a).label for a, (_, x) in places.items()
+    }
     for panel in range(1, len(shown) + 1):
         ticks = {"tickvals": list(names), "ticktext": list(names.values()), "showgrid": False}
         reach = [min(names, default=0) - 0.4, max(names, default=0) + 0.4]
@@ -161,7 +163,7 @@ def _pair_lines(
         x=[x for _ in values for x in (*ends, None)],
         y=[y for ours, theirs in values for y in (percent_of(theirs), percent_of(ours), None)],
         mode="lines+markers", marker={"size": 4}, opacity=0.35 if dotted else 0.7, showlegend=False,
-        line={"color": color(arm), "width": 1, "dash": "dot" if dotted else "solid"},
+        line={"color": look(arm).color, "width": 1, "dash": "dot" if dotted else "solid"},
         hoverinfo="y", **on_panel(panel),
     )  # fmt: skip
 
@@ -170,7 +172,7 @@ def budget(evidence: Evidence, trials: Sequence[TrialRecord]) -> go.Figure:
     title = "Expected best of k trials, 95 % band (exploratory; a pruned one counts as chance)"
     figure = panels(title, "")
     for curve in evidence.budgets:
-        ink = color(curve.arm)
+        ink = look(curve.arm).color
         x = [*curve.trials, *reversed(curve.trials)]
         band = [round(y, 2) for y in (*curve.high, *reversed(curve.low))]
         figure.add_trace(
@@ -181,8 +183,8 @@ def budget(evidence: Evidence, trials: Sequence[TrialRecord]) -> go.Figure:
         )  # fmt: skip
         figure.add_trace(
             go.Scatter(
-                x=list(curve.trials), y=[round(y, 2) for y in curve.expected], name=label(curve.arm),
-                mode="lines+markers", line={"color": ink}, marker={"size": 5, "symbol": symbol(curve.arm)},
+                x=list(curve.trials), y=[round(y, 2) for y in curve.expected], name=look(curve.arm).label,
+                marker={"size": 5, "symbol": look(curve.arm).symbol}, mode="lines+markers", line={"color": ink},
             )
         )  # fmt: skip
     set_axis(figure, "xaxis", 1, "trials of the arm, k", type="log", dtick="D2")

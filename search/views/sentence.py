@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from models.arms.arm import label, noun
+from models.arms.arm import look
 from search.analysis.bands import DEEPER, first_depth
 from search.analysis.duels import Duel
 from search.analysis.evidence import Evidence
@@ -19,11 +19,10 @@ def sentence(evidence: Evidence) -> str:
     if not evidence.arms:
         return "No pair has been trained to the end yet."
     if not rivals:
-        return f"Only {noun(baseline)}s have been trained: there is nothing to compare them with."
+        return f"Only {look(baseline).noun}s have been trained: there is nothing to compare them with."
     if baseline not in evidence.arms:
-        return (
-            f"No {noun(baseline)} has been trained: there is nothing to compare {arms_listed(rivals)} with."
-        )
+        untried = f"No {look(baseline).noun} has been trained"
+        return f"{untried}: there is nothing to compare {arms_listed(rivals)} with."
     if not any(duel.final.pairs for duel in evidence.duels):
         return "No pair has been trained to the end yet."
     clauses = [_clause([duel for duel in evidence.duels if duel.arm == arm], arm, baseline) for arm in rivals]
@@ -44,13 +43,13 @@ def _clause(duels: Sequence[Duel], arm: str, baseline: str) -> tuple[int, str]:
             return rank, _decided(strongest, arm, baseline) + _besides(by_word, strongest)
     if by_word["equal"]:
         depths = _depths(by_word["equal"])
-        return 2, f"{label(arm)} equals {label(baseline)} within a point at {depths}" + _besides(
+        return 2, f"{look(arm).label} equals {look(baseline).label} within a point at {depths}" + _besides(
             by_word, None
         )
     open_ones = [duel for duel in by_word["undecided"] if duel.band != DEEPER]
     if not open_ones:
-        return 4, f"{label(arm)}: no pair to the end"
-    return 3, f"{label(arm)}: undecided{_lacking(open_ones)}"
+        return 4, f"{look(arm).label}: no pair to the end"
+    return 3, f"{look(arm).label}: undecided{_lacking(open_ones)}"
 
 
 def _strength(duel: Duel) -> tuple[bool, float]:
@@ -61,7 +60,7 @@ def _strength(duel: Duel) -> tuple[bool, float]:
 def _decided(duel: Duel, arm: str, baseline: str) -> str:
     verb = "beats" if duel.word == "beats" else "loses to"
     return (
-        f"at {convs(duel.band)} {label(arm)} {verb} {label(baseline)} by "
+        f"at {convs(duel.band)} {look(arm).label} {verb} {look(baseline).label} by "
         f"{points(duel.final.mean, signed=False)} points "
         f"{span(*sorted((abs(_low(duel)), abs(_high(duel)))))} ({plural(duel.final.pairs, 'pair')})"
     )
@@ -107,7 +106,7 @@ def cut_short(duels: Sequence[Duel]) -> str:
         pairs, wins = sum(score.pairs for score in scores), sum(score.wins for score in scores)
         cut += pairs
         if pairs:
-            parts.append(f"{label(arm)} led in {wins:,} of {pairs:,}")
+            parts.append(f"{look(arm).label} led in {wins:,} of {pairs:,}")
     if not parts:
         return ""
     return f"Not counted: {plural(cut, 'pair')} cut short by the pruner, where {listed(parts)}."

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.table import Table
 from rich.text import Text
 
-from models.arms.arm import label
+from models.arms.arm import look
 from search.analysis.accounts import Account
 from search.analysis.evidence import Evidence
 from search.views.words import accuracy, figure_text, many, points, span
@@ -77,7 +77,7 @@ def duel_table(evidence: Evidence) -> TextTable:
         more = "" if duel.more_pairs is None or duel.word != "undecided" else f" {many(duel.more_pairs)}"
         rows.append(
             (
-                label(duel.arm),
+                look(duel.arm).label,
                 duel.band,
                 duel.word + more,
                 points(final.mean),
@@ -89,7 +89,7 @@ def duel_table(evidence: Evidence) -> TextTable:
                 f"{cut.wins}/{cut.ties}/{cut.losses}" if cut.pairs else "-",
             )
         )
-    name = label(evidence.baseline)
+    name = look(evidence.baseline).label
     return TextTable(
         f"Against {name}, points within pairs; best: the rival's minus {name}'s (exploratory)",
         (
@@ -105,7 +105,7 @@ def level_table(evidence: Evidence) -> TextTable:
     """Final scores by arm and depth; pruned trials are counted, never scored."""
     rows = tuple(
         (
-            label(level.arm),
+            look(level.arm).label,
             level.band,
             str(level.trials),
             str(level.to_the_end),
@@ -124,7 +124,7 @@ def cause_table(evidence: Evidence) -> TextTable:
     present = [cause for cause in CAUSES if any(level.causes.get(cause) for level in evidence.levels)]
     rows = tuple(
         (
-            label(level.arm),
+            look(level.arm).label,
             level.band,
             str(level.trials),
             str(level.to_the_end),
@@ -141,14 +141,14 @@ def failure_table(evidence: Evidence) -> TextTable:
     """Runs to the end that did not learn: diverged, or training accuracy below twice chance."""
     rows = tuple(
         (
-            label(failures.arm),
+            look(failures.arm).label,
             f"{failures.failed} of {failures.to_the_end}",
             "-" if failures.p_against_baseline is None else f"{failures.p_against_baseline:.2g}",
             ", ".join(f"{count} {outcome}" for outcome, count in failures.outcomes.items()),
         )
         for failures in evidence.failures
     )
-    against = f"p against {label(evidence.baseline)} (Fisher)"
+    against = f"p against {look(evidence.baseline).label} (Fisher)"
     columns = ("arm", "did not learn, of runs to the end", against, "all trials")
     return TextTable("Failures", columns, rows)
 
@@ -157,7 +157,7 @@ def account_table(accounts: Sequence[Account], unequal: Sequence[str], of_what: 
     """What each arm was given; a column where arms differ by more than 5 % is marked."""
     columns = tuple(name + (_MARK if key in unequal else "") for key, name in _COLUMNS.items())
     rows = tuple(
-        (label(account.arm), *(figure_text(getattr(account, key)) for key in _COLUMNS))
+        (look(account.arm).label, *(figure_text(getattr(account, key)) for key in _COLUMNS))
         for account in accounts
     )
     return TextTable(f"What each arm was given{of_what}", ("arm", *columns), rows)

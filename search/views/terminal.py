@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from models.arms.arm import label
+from models.arms.arm import look
 from search.analysis.evidence import Evidence, gather
 from search.analysis.trials import outcomes_of
 from search.analysis.verdicts import Verdicts
@@ -47,7 +47,7 @@ def best_lines(evidence: Evidence, trials: Sequence[TrialRecord]) -> list[str]:
     top = max((leader.val for leader in evidence.leaders), default=0.0)
     first = next((leader for leader in evidence.leaders if leader.val == top), None)
     return [
-        f"Best {label(leader.arm)}: trial {leader.trial}, {leader.val:.1f} %"
+        f"Best {look(leader.arm).label}: trial {leader.trial}, {leader.val:.1f} %"
         f"{' (best of all)' if leader is first else ''}: {recipe_line(by_number[leader.trial])}"
         for leader in evidence.leaders
     ]
@@ -65,7 +65,7 @@ def recipe_line(trial: TrialRecord) -> str:
     """A trial's architecture and optimizer."""
     optimizer = trial.drawn.get("optimizer")
     rate = trial.drawn.get(f"lr_{optimizer}") if optimizer else None
-    architecture = trial.architecture or f"{label(trial.arm)}, {trial.depth} convs"
+    architecture = trial.architecture or f"{look(trial.arm).label}, {trial.depth} convs"
     return f"{architecture}" + (f", {optimizer} lr {rate:.2g}" if rate else "")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 
-from models.arms.arm import color, label, symbol
+from models.arms.arm import look
 from search.analysis.evidence import Evidence
 from search.analysis.trials import arms_of, draws_of, of_arm
 from search.storage.trial_record import TrialRecord
@@ -44,15 +44,15 @@ def gradients(trials: Sequence[TrialRecord]) -> go.Figure:
                         y=[None if value is None else round(value, digits) for value in values],
                         mode="markers", showlegend=False, hoverinfo="x+y", **on_panel(panel),
                         marker={
-                            "color": CAUSE_COLORS[cause], "symbol": symbol(arm), "size": 7, "opacity": 0.8,
-                            "line": {"width": 0.5, "color": "#333333"},
+                            "color": CAUSE_COLORS[cause], "symbol": look(arm).symbol, "size": 7,
+                            "opacity": 0.8, "line": {"width": 0.5, "color": "#333333"},
                         },
                     )
                 )  # fmt: skip
         if here:
             figure.add_trace(_key(cause, CAUSE_COLORS[cause], "circle"))
     for arm in arms_of(known):
-        figure.add_trace(_key(label(arm), "#FFFFFF", symbol(arm)))
+        figure.add_trace(_key(look(arm).label, "#FFFFFF", look(arm).symbol))
     for panel, measure in ((1, "log10 of gradient ratio"), (2, "mean cosine")):
         set_depth_axis(figure, [trial.depth for trial in known], panel)
         set_axis(figure, "yaxis", panel, measure)
@@ -75,8 +75,8 @@ def cost(trials: Sequence[TrialRecord]) -> go.Figure:
             go.Scatter(
                 x=[_millions(trial.macs) for trial in own],
                 y=[percent_of(trial.score) for trial in own],
-                text=[f"#{trial.number}" for trial in own], mode="markers", name=label(arm),
-                marker={"color": color(arm), "symbol": symbol(arm), "size": 6, "opacity": 0.6},
+                text=[f"#{trial.number}" for trial in own], mode="markers", name=look(arm).label,
+                marker={"color": look(arm).color, "symbol": look(arm).symbol, "size": 6, "opacity": 0.6},
             )
         )  # fmt: skip
     front: list[TrialRecord] = []
@@ -116,8 +116,8 @@ def curves(evidence: Evidence, trials: Sequence[TrialRecord]) -> go.Figure:
             figure.add_trace(
                 go.Scatter(
                     x=list(epochs), y=[percent_of(share) for share in shares], mode="lines",
-                    line={"color": color(trial.arm), "width": 2}, showlegend=panel == 1,
-                    name=f"{label(trial.arm)}, #{trial.number}", **on_panel(panel),
+                    line={"color": look(trial.arm).color, "width": 2}, showlegend=panel == 1,
+                    name=f"{look(trial.arm).label}, #{trial.number}", **on_panel(panel),
                 )
             )  # fmt: skip
     for panel in (1, 2):

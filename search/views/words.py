@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from models.arms.arm import label
+from models.arms.arm import look
 from search.stats.paired import MOST_PAIRS
 
 
@@ -65,7 +65,7 @@ def listed(words: Sequence[str]) -> str:
 
 
 def arms_listed(arms: Sequence[str]) -> str:
-    return listed([label(arm) for arm in arms])
+    return listed([look(arm).label for arm in arms])
 
 
 def capitalized(text: str) -> str:

@@ -21,7 +21,5 @@ class Job:
     data_fingerprint: str
     confirms: bool = False
     """The study is a confirmation, all of whose trials are queued."""
-    together: int = 1
-    """Runs of a confirmation that may be trained as one network."""
     per_gpu: int = 1
     """Workers that share its GPU's memory."""

@@ -22,7 +22,6 @@ from optuna.study import Study
 
 from search.data.batches import to_device
 from search.data.datasets import read
-from search.data.images import DataSet
 from search.design.pruners import make_pruner
 from search.design.samplers import make_sampler
 from search.design.space import suggested_names
@@ -37,16 +36,14 @@ from search.storage.studies import is_there
 from search.storage.study_record import record_of_study
 from search.storage.trial_record import records_of
 from search.training.checkpoints import StudyCheckpoints
-from search.trials.companions import Companions
 from search.trials.confirming import ConfirmationTrials, Splits
 from search.trials.failures import is_out_of_memory, raise_device_failure
-from search.trials.joint import JointRunner
-from search.trials.runner import TrialRunner
+from search.trials.runner import TrialRunner, Trials
 from search.trials.searching import SearchTrials
 from search.workers.heartbeat import Heart
 from search.workers.job import POLL_SECONDS, Job
 from search.workers.stop import END_SECONDS, Stop, end_in_time, exit_now, stop_on_signals
-from search.workers.trial_loop import RunTrial, run_trials
+from search.workers.trial_loop import run_trials
 from search.workers.watchdog import Watchdog
 
 
@@ -63,14 +60,14 @@ def work(job: Job, stop: Stop) -> None:
     study, claims = join_study(job.url, job.study, worker_name(), job.trials, stop.is_set)
     stored = record_of_study(study)
     checkpoints = StudyCheckpoints.of(job.study, stored.checkpoint_key)
-    run = _prepare(job, study, claims, checkpoints)
+    runner = TrialRunner(_prepare(job, study, claims), claims, checkpoints)
     heart, watchdog = Heart(claims, study_id_of(study)), Watchdog()
     heart.start()
     watchdog.start()
     try:
         claims.reap(study_id_of(study), math.inf)
         checkpoints.sweep(trial.number for trial in records_of(study) if trial.is_finished)
-        run_trials(study, claims, run, heart, watchdog, stop)
+        run_trials(study, claims, runner.run, heart, watchdog, stop)
     except optuna.exceptions.StorageInternalError as error:
         if not stop.is_set():
             raise DatabaseError(f"the database failed: {reason(error)}") from error
@@ -86,13 +83,16 @@ def work(job: Job, stop: Stop) -> None:
         heart.end.set()
 
 
-def _prepare(job: Job, study: Study, claims: PatientStorage, checkpoints: StudyCheckpoints) -> RunTrial:
+def _prepare(job: Job, study: Study, claims: PatientStorage) -> Trials:
     """Gives the study its sampler and pruner, and loads the images. Raises DataError."""
     device, whole = torch.device(job.device), read(job.spec.data)
-    if job.confirms:
-        return _confirmation(job, study, claims, checkpoints, whole)
     parts = whole.split(job.spec.data)
-    _check_images(parts.fingerprint(), job)
+    if parts.fingerprint() != job.data_fingerprint:
+        raise DataError(f"the images here ({parts.fingerprint()}) are not those of the study")
+    if job.confirms:
+        study.sampler, study.pruner = RandomSampler(seed=0), NopPruner()  # there is nothing to draw or prune
+        splits = Splits(whole, job.spec.data, device)
+        return ConfirmationTrials(job.spec, parts.image_shape, splits, claims)
     try:
         data = to_device(parts.train, parts.val, parts.classes, device)
     except Exception as error:
@@ -102,24 +102,7 @@ def _prepare(job: Job, study: Study, claims: PatientStorage, checkpoints: StudyC
         raise
     study.sampler = make_sampler(job.spec, suggested_names(job.spec.space))
     study.pruner = make_pruner(job.spec)
-    trials = SearchTrials(job.spec, data, parts.image_shape)
-    return TrialRunner(trials, claims, checkpoints).run
-
-
-def _confirmation(
-    job: Job, study: Study, claims: PatientStorage, checkpoints: StudyCheckpoints, whole: DataSet
-) -> RunTrial:
-    parts = whole.split(job.spec.data)
-    _check_images(parts.fingerprint(), job)
-    study.sampler, study.pruner = RandomSampler(seed=0), NopPruner()  # there is nothing to draw or prune
-    splits = Splits(whole, job.spec.data, torch.device(job.device))
-    trials = ConfirmationTrials(job.spec, parts.image_shape, splits, claims)
-    return JointRunner(TrialRunner(trials, claims, checkpoints), Companions(claims, job.together)).run
-
-
-def _check_images(fingerprint: str, job: Job) -> None:
-    if fingerprint != job.data_fingerprint:
-        raise DataError(f"the images here ({fingerprint}) are not those of the study")
+    return SearchTrials(job.spec, data, parts.image_shape)
 
 
 def work_here(job: Job, stop: Stop, poll: Callable[[], None]) -> int:

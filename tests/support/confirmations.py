@@ -16,9 +16,7 @@ from search.design.plan import Plan
 from search.spec.study import StudySpec
 from search.storage.connections import join_study
 from search.training.checkpoints import StudyCheckpoints
-from search.trials.companions import Companions
 from search.trials.confirming import ConfirmationTrials, Splits
-from search.trials.joint import JointRunner
 from search.trials.runner import TrialRunner
 from tests.support.plans import ARMS, choice, plan
 
@@ -41,7 +39,7 @@ def opened(url: str, spec: StudySpec, given: Plan = TINY_PLAN) -> tuple[Study, P
 class Worker:
     """One worker of a confirmation, in this process."""
 
-    def __init__(self, url: str, spec: StudySpec, together: int = 1) -> None:
+    def __init__(self, url: str, spec: StudySpec) -> None:
         torch.set_num_threads(1)
         opened(url, spec)
         self.study, self.claims = join_study(url, NAME, "here", 12)
@@ -51,8 +49,7 @@ class Worker:
         shape = whole.split(spec.data).image_shape
         splits = Splits(whole, spec.data, device)
         trials = ConfirmationTrials(spec, shape, splits, self.claims)
-        runner = TrialRunner(trials, self.claims, StudyCheckpoints.of(NAME, "key"))
-        self.runner = JointRunner(runner, Companions(self.claims, together))
+        self.runner = TrialRunner(trials, self.claims, StudyCheckpoints.of(NAME, "key"))
 
     def run(self, interrupted: Callable[[], bool] = lambda: False) -> FrozenTrial:
         trial = self.study.ask()
