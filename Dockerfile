@@ -10,9 +10,9 @@ RUN python3 -m venv /venv
 # torch first: a layer of its own, that changes of the code leave alone
 RUN if [ "$TORCH" = cpu ]; then \
         /venv/bin/pip install --no-deps --index-url "${TORCH_INDEX:?--build-arg TORCH=cpu needs TORCH_INDEX}" \
-            'torch>=2.10' 'torchvision>=0.25'; \
+            'torch>=2.10,<2.15' 'torchvision>=0.25'; \
     elif [ "$TORCH" = cuda ]; then \
-        /venv/bin/pip install 'torch>=2.10' 'torchvision>=0.25'; \
+        /venv/bin/pip install 'torch>=2.10,<2.15' 'torchvision>=0.25'; \
     else \
         echo "TORCH must be cuda or cpu, got $TORCH" >&2; exit 2; \
     fi

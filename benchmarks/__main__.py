@@ -16,14 +16,13 @@ from benchmarks import (
     loader,
     machinery,
     many,
-    members,
     memory,
     peers,
     roofline,
     startup,
     usual,
     workers,
-)  # fmt: skip
+)
 from benchmarks.processes import digits
 from benchmarks.table import Table, page
 
@@ -36,7 +35,6 @@ ALL: dict[str, Callable[..., Table]] = {
     "machinery": machinery.measure,
     "many": many.measure,
     "roofline": roofline.measure,
-    "members": members.measure,
     "loader": loader.measure,
     "startup": startup.measure,
     "memory": memory.measure,
@@ -51,10 +49,9 @@ QUICK: dict[str, dict[str, Any]] = {
     "machinery": {"sizes": (0, 5), "count": 2},
     "many": {"workers": 3, "plans": ((6, 0.1),)},
     "roofline": {"repeats": 1, "nets": roofline.NETS[:1]},
-    "members": {"repeats": 1, "nets": members.NETS[:1]},
     "loader": {"images": 256, "repeats": 1},
     "startup": {"repeats": 1, "workers": 1, "study": SHORT},
-    "memory": {"trials": 1, "study": SHORT},
+    "memory": {"trials": 2, "study": SHORT},
 }
 """Sizes at which everything runs and no number means anything."""
 

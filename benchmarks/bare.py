@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from benchmarks.table import Goal, Table, ratios, spread
 from models.architecture import Architecture, Stage
-from models.presets import preset
 from models.network import build
+from models.presets import preset
 from search.data.batches import TrainingData, to_device
 from search.data.datasets import load
-from search.spec.train_config import TrainConfig
 from search.spec.study_file import find_study, load_spec
+from search.spec.train_config import TrainConfig
 from search.training.run import train
 
 MOST = 1.02

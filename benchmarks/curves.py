@@ -17,14 +17,14 @@ import optuna
 import torch
 
 from models.network import build
-from search.design.seeds import confirmation_seed, draw_seed
 from search.data.batches import to_device
 from search.data.datasets import load
-from search.trials.outcomes import LAST_EPOCHS
+from search.design.seeds import confirmation_seed, draw_seed
 from search.design.space import configuration_fingerprint, make_architecture, make_config, suggest
 from search.spec.study import StudySpec
 from search.training.results import EpochResult
 from search.training.run import train
+from search.trials.outcomes import LAST_EPOCHS
 
 POOL = Path(__file__).with_name("pool")
 Values = Mapping[str, Any]
@@ -42,7 +42,8 @@ class Curve:
     """complete, diverged or stopped."""
 
     def value(self, chance: float) -> float:
-        """As search.objective has it: mean of the last epochs; chance if it diverged; the last if stopped."""
+        """As search.trials.outcomes has it: mean of the last epochs, chance if it diverged; if stopped, the
+        last."""
         if self.outcome == "diverged":
             return chance
         last = self.accuracies[-1 if self.outcome == "stopped" else -LAST_EPOCHS :]

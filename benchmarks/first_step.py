@@ -19,14 +19,15 @@ def main() -> None:
 
 
 def _ours(url: str, name: str) -> None:
-    """As search.worker does it, from the job that search.run would send."""
+    """As search.workers.worker does it, from the job that search.run would send."""
     from search.data.datasets import load
-    from search.workers.stop import Stop
     from search.spec.study import StudySpec
     from search.storage.connections import watch
     from search.storage.studies import find
-    from search.train__GONE import Run
+    from search.storage.study_record import record_of_study
+    from search.training.run import TrainingRun
     from search.workers.job import Job
+    from search.workers.stop import Stop
     from search.workers.worker import work
 
     imported = _age()
@@ -35,10 +36,11 @@ def _ours(url: str, name: str) -> None:
         _tell(imported)
         return False
 
-    Run.after_step = after_step  # type: ignore[method-assign]
-    attrs = find(watch(url, writes=False), name).user_attrs
-    spec = StudySpec.from_canonical(name, attrs["spec"])
-    work(Job(spec, url, name, attrs["budget"], "cpu", load(spec.data).fingerprint()), Stop())
+    TrainingRun.after_step = after_step  # type: ignore[method-assign]
+    stored = record_of_study(find(watch(url, writes=False), name))
+    assert stored.spec is not None
+    spec = StudySpec.from_canonical(name, stored.spec)
+    work(Job(spec, url, name, stored.budget, "cpu", load(spec.data).fingerprint()), Stop())
 
 
 def _usual() -> None:

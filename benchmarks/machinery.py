@@ -15,14 +15,14 @@ from optuna.trial import TrialState, create_trial
 from benchmarks.table import Goal, Table
 from search.design.pruners import make_pruner
 from search.design.samplers import make_sampler
-from search.storage.claim_storage import ClaimStorage
-from search.storage.leases import worker_name
-from search.trials.reporter import Reporter
 from search.design.space import suggest, suggested_names
 from search.spec.study import StudySpec
-from search.storage.connections import join_study
-from search.storage.studies import open_study
 from search.spec.study_file import find_study, load_spec
+from search.storage.claim_storage import ClaimStorage
+from search.storage.connections import join_study
+from search.storage.leases import worker_name
+from search.storage.studies import open_study
+from search.trials.reporter import Reporter
 
 EPOCHS = 15
 MOST_MS, JOIN_SECONDS = 60.0, 3.0
@@ -93,11 +93,11 @@ def _ours(url: str, spec: StudySpec, size: int, count: int) -> tuple[float, floa
 
 
 def _our_trial(study: optuna.Study, claims: ClaimStorage, spec: StudySpec) -> None:
-    """As search.objective does it, without the training."""
+    """As search.trials.runner does it, without the training."""
     trial = study.ask()
     suggest(trial, spec.space)
     claims.annotate(trial._trial_id, {"arm": "plain", "seed": 1, "depth": 20, "params": 1, "macs": 1})
-    reporter = Reporter(trial)
+    reporter = Reporter(trial, EPOCHS)
     curve = _curve(0.05 * random.random())  # good: none is pruned
     state = TrialState.COMPLETE
     for epoch, value in enumerate(curve, start=1):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import sys
 import tempfile
 import time
 from importlib.util import find_spec
@@ -15,11 +14,9 @@ import optuna
 
 from benchmarks.processes import seconds_of
 from benchmarks.table import Goal, Table
-from search.storage.studies import open_study
 from search.spec.study_file import find_study, load_spec
+from search.storage.studies import open_study
 
-# the crew that the tests kill by the dozen, and their server, are just what this needs; tests are no package
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
 PLANS = ((2000, 1.0), (640, 5.0))
 PATIENCE = 300.0
 """Seconds for all to join."""
@@ -64,8 +61,9 @@ def measure(workers: int = 64, plans: tuple[tuple[int, float], ...] = PLANS) -> 
 
 def _measured(workers: int, trials: int, seconds: float) -> tuple[float, float, float, float]:
     """Seconds until all have joined, and of wall time; of CPU per trial of the workers and of the server."""
-    from crew import CONTEXT, accounted_for
-    from postgres_server import PostgresServer
+    # the crew that the tests kill by the dozen, and their server, are just what this needs
+    from tests.support.crew import CONTEXT, accounted_for
+    from tests.support.postgres_server import PostgresServer
 
     before = _server_cpu()
     with tempfile.TemporaryDirectory() as folder:
@@ -94,7 +92,7 @@ def _measured(workers: int, trials: int, seconds: float) -> tuple[float, float, 
 
 def _work(url: str, trials: int, seconds: float, folder: str, ready: Any) -> None:
     """A worker that begins when all are ready, and writes down what CPU it used since."""
-    import crew
+    from tests.support import crew
 
     os.environ |= {"ARCHSEARCH_HEARTBEAT": "10", "ARCHSEARCH_GRACE": "60"}  # as users have; tests do not
     joined: list[float] = []

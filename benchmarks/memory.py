@@ -41,10 +41,10 @@ def measure(trials: int = 8, study: str | None = None) -> Table:
         ours = _peaks(search.words(trials, workers=2), search.env)
         usual = _peaks(["benchmarks.usual_way", search.url, search.name, "1"], search.env)
     shown = lambda peaks, name: ", ".join(f"{most:,.0f}" for most in peaks.resident.get(name, []))  # noqa: E731
-    table.add("archsearch, each worker", shown(ours, "search.worker"), "")
+    table.add("archsearch, each worker", shown(ours, "search.workers.worker"), "")
     table.add("archsearch, the command", shown(ours, "search.run"), f"{ours.together:,.0f}")
     table.add("usual way, two threads", shown(usual, "benchmarks.usual_way"), f"{usual.together:,.0f}")
-    workers = ours.resident.get("search.worker", [])
+    workers = ours.resident.get("search.workers.worker", [])
     if workers:
         measured = f"{max(workers):,.0f} MiB a worker, {ours.together:,.0f} MiB in all (usual way "
         table.goals.append(

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from optuna.trial import FrozenTrial
 
+from search.spec.study_file import find_study
 from search.storage.connections import watch
 from search.storage.studies import find
-from search.spec.study_file import find_study
 
 ROOT = Path(__file__).parents[1]
 

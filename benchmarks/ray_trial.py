@@ -14,7 +14,6 @@ from torch import Tensor
 from models.architecture import Architecture
 from models.network import Network
 from search.data.batches import TrainingData
-from search.optimization__GONE import learning_rate
 from search.design.space import make_architecture, make_config, suggest
 from search.spec.study import StudySpec
 
@@ -43,7 +42,7 @@ def train(config: dict[str, Any], data: TrainingData, spec: StudySpec, shape: tu
     count, size = len(data.train_NHWC), settings.batch_size
     steps = settings.epochs * (count // size)
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: learning_rate(min(step, steps - 1), steps, settings) / settings.lr
+        optimizer, lambda step: settings.learning_rate(min(step, steps - 1), steps) / settings.lr
     )
     for _ in range(recipe["epochs"]):
         network.train()

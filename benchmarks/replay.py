@@ -17,9 +17,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from benchmarks.curves import Curve, Draw
 from search.design.seeds import training_seed
-from search.storage.trial_record import TURN
 from search.design.space import suggest
 from search.spec.study import StudySpec
+from search.storage.trial_record import TURN
 
 _STATES = {False: TrialState.COMPLETE, True: TrialState.PRUNED}
 
@@ -50,12 +50,12 @@ class Tried:
         return str(self.values["block"])
 
 
-class SlotStorage(InMemoryStorage):
-    """Numbers what the sampler is asked for, as search.claims does in SQL."""
+class TurnStorage(InMemoryStorage):
+    """Numbers what the sampler is asked for, as search.storage.claim_storage does in SQL."""
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         trial_id = super().create_new_trial(study_id, template_trial)
-        self.set_trial_system_attr(trial_id, SLOT, self.get_trial_number_from_id(trial_id))
+        self.set_trial_system_attr(trial_id, TURN, self.get_trial_number_from_id(trial_id))
         return trial_id
 
 
@@ -89,7 +89,7 @@ class Prefilled(BaseSampler):
 
 
 def matched_trials(draws: Sequence[Draw], arms: Sequence[str]) -> list[tuple[dict[str, Any], int]]:
-    """Values and seeds in the order of arms.place_of: every draw as every arm, the lead's arm rotating."""
+    """Values and seeds by design.groups.position_of: every draw as every arm, the lead's arm rotating."""
     return [
         (draw.of(arms[(group + position) % len(arms)]), draw.seed)
         for group, draw in enumerate(draws)
@@ -116,9 +116,9 @@ def search(
     enough: Callable[[Sequence[Tried]], bool],
     runs: Runs,
 ) -> list[Tried]:
-    """Trials until it is enough, the first ones given; one worker, as search.loop and objective do it."""
+    """Trials until it is enough, the first ones given; one worker, as in a search."""
     study = optuna.create_study(
-        study_name=f"{spec.name}-{spec.search.seed}", storage=SlotStorage(), direction="maximize",
+        study_name=f"{spec.name}-{spec.search.seed}", storage=TurnStorage(), direction="maximize",
         sampler=Prefilled([values for values, _ in given], sampler), pruner=pruner,
     )  # fmt: skip
     tried: list[Tried] = []

@@ -16,8 +16,8 @@ import optuna
 from benchmarks.processes import ROOT, Search, run
 from benchmarks.table import Goal, Table, spread
 from search.data.datasets import load
-from search.storage.studies import open_study
 from search.spec.study_file import find_study, load_spec
+from search.storage.studies import open_study
 
 DEADLINE = 300.0
 """Seconds after which a search that trains nothing is taken for broken."""

@@ -19,10 +19,9 @@ from torchvision import transforms
 from models.architecture import Architecture
 from models.network import Network
 from search.data.datasets import load
-from search.optimization__GONE import learning_rate
-from search.spec.train_config import TrainConfig
 from search.design.space import make_config, values_of
 from search.spec.study import StudySpec
+from search.spec.train_config import TrainConfig
 from search.storage.connections import watch
 from search.storage.studies import find
 
@@ -100,7 +99,7 @@ def _epochs(original: FrozenTrial, spec: StudySpec, train: Images, val: Images) 
 
 
 def _rate(step: int, steps: int, config: TrainConfig) -> float:
-    return learning_rate(min(step, steps - 1), steps, config) / config.lr
+    return config.learning_rate(min(step, steps - 1), steps) / config.lr
 
 
 def _optimizer(network: Network, config: TrainConfig) -> torch.optim.Optimizer:

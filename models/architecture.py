@@ -1,4 +1,4 @@
-"""What a network is, as a value: printed, hashed, stored, compared, and refused before anything is built."""
+"""A network as a value: printed, hashed, stored, compared, and refused before anything is built."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Architecture:
     init: str = "default"
     """One of models.inits."""
     zero_branch: bool = False
-    """Residual branches start at zero, in the way of the arm: see models.arms.arm.Start."""
+    """Whether residual branches start at zero, in the way of the arm: see models.arms.arm.Start."""
     kernel: int = 3
     """Side of the kernels of the stem and of transitions, in pixels."""
     padding: str = "same"
@@ -125,7 +125,7 @@ class Architecture:
         return Part(kind=kind, stage=stage, size=size, convs=(conv,), pool=pool)
 
     def _checked(self, part: Part) -> Size:
-        """The size of the part's maps."""
+        """The size of the part's maps. Raises ValueError where nothing is left of them."""
         if min(part.output) < 1:
             where = "the stem" if part.kind == "stem" else f"stage {part.stage + 1}"
             pooled = " and pooling" if part.pool else ""
@@ -159,6 +159,7 @@ class Architecture:
         return arm.start(norm, True) != arm.start(norm, False)
 
     def to_json(self) -> str:
+        """The architecture as JSON, for `from_json`."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @staticmethod
@@ -168,8 +169,11 @@ class Architecture:
         names = {field.name for field in fields(Architecture)}
         if not isinstance(values, dict) or set(values) != names:
             raise ValueError(f"an architecture has the keys {', '.join(sorted(names))}, got {text[:200]}")
-        values["image_shape"] = tuple(values["image_shape"])
-        values["stages"] = tuple(Stage(**stage) for stage in values["stages"])
+        try:
+            values["image_shape"] = tuple(values["image_shape"])
+            values["stages"] = tuple(Stage(**stage) for stage in values["stages"])
+        except TypeError:
+            raise ValueError(f"an architecture has an image_shape and stages, got {text[:200]}") from None
         return Architecture(**values)
 
     def fingerprint(self) -> str:

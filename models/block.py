@@ -1,6 +1,7 @@
 """A block: the convolutions that its arm names, their norms, and the arm's wiring.
 
-Suffixes of tensors here and in models.network: N images, C channels, H height, W width, F features, K classes.
+Suffixes of tensors here and in models.network: N images, C channels, H height, W width, F features, K
+classes.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ def conv_layer(conv: Conv, norm: Norm) -> nn.Conv2d:
 
 
 def weights_source(conv: Conv, place: int) -> AbstractContextManager[None]:
-    """Where a convolution draws its initial weights: one that twins lack must not shift what they share.
+    """The context in which a convolution draws its initial weights: one that twins lack must not shift what
+    they share.
 
     `place`: a number of its own in the network.
     """
@@ -83,11 +85,6 @@ class Block(nn.Module):
     def last_norm(self) -> nn.Module:
         """The norm of the last convolution on the main path."""
         return self.layer(f"norm{self.path[-1]}")
-
-    def gain_is_zero(self) -> bool:
-        """Whether the branch is silent by the gain of its last norm."""
-        gain = self.last_norm.weight if self.start == "gain" else None
-        return isinstance(gain, Tensor) and not gain.any()
 
     def branch(self, active_NCHW: Tensor) -> Tensor:
         """The main path but for its last norm: conv, norm and relu in turn, up to the last convolution."""

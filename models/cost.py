@@ -10,6 +10,8 @@ from models.norms import NORMS
 
 @dataclass(frozen=True)
 class Cost:
+    """The price of a network."""
+
     params: int
     """Trained numbers."""
     macs: int
@@ -17,6 +19,7 @@ class Cost:
 
 
 def measure_cost(architecture: Architecture) -> Cost:
+    """The price of an architecture's network, in whatever size."""
     norm, features, classes = NORMS[architecture.norm], architecture.features, architecture.classes
     params = sum(part.params(norm) for part in architecture.parts)
     macs = sum(part.macs for part in architecture.parts)

@@ -12,10 +12,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Head:
+    """A way from the last maps to the classifier."""
+
     features: Callable[[int, tuple[int, int]], int]
-    """How many features maps of so many channels and such a size (height, width) have."""
+    """The number of features of maps, from their channels and their size (height, width)."""
     pool: Callable[[Tensor], Tensor]
-    """From active_NCHW to features_NF."""
+    """Makes features_NF of active_NCHW."""
 
 
 HEADS = {

@@ -54,6 +54,7 @@ class Network(nn.Module):
 
     @property
     def blocks(self) -> list[Block]:
+        """Every block, in the order in which images pass them."""
         return [block for blocks in self.stages for block in blocks]  # type: ignore[attr-defined]
 
     def _initialize(self) -> None:
@@ -87,7 +88,7 @@ class Network(nn.Module):
         yield from self.head.parameters()
 
     def features(self, images_NCHW: Tensor) -> Tensor:
-        """What the classifier reads, features_NF."""
+        """The features_NF that the classifier reads."""
         stream = active = self.stem(images_NCHW)
         for i, blocks in enumerate(self.stages):
             if i > 0 and len(self.transitions):

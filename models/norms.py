@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Norm:
+    """A normalization: facts about it, and its layer."""
+
     name: str
     params: int
     """Learned numbers per channel."""
@@ -24,7 +26,7 @@ class Norm:
     across_images: bool
     """Whether it averages over the batch, and so needs more than one value per channel."""
     layer: Callable[[int], nn.Module]
-    """Makes it for so many channels. Torch is imported there, so that facts can be read without."""
+    """Makes the layer for so many channels. It imports torch itself, so that the facts are read without."""
 
 
 def _identity(width: int) -> nn.Module:

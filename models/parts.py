@@ -27,12 +27,13 @@ class Conv:
     normed: bool = True
     """Whether the network's norm follows; where none does, the convolution keeps its bias."""
     gate: bool = False
-    """It reads the mean of each channel, so maps of 1x1, and is not on the main path: it adds no depth."""
+    """Whether it reads the mean of each channel, so maps of 1x1, beside the main path: it adds no depth."""
     own: bool = False
-    """It is no convolution of the twins as well, and draws initial weights apart from theirs."""
+    """Whether its twins lack it, so that it draws initial weights apart from theirs."""
 
     @property
     def weights(self) -> int:
+        """Numbers in its kernels."""
         return self.width_in * self.width * self.kernel**2
 
     def params(self, norm: Norm) -> int:
@@ -54,16 +55,16 @@ class Part:
     """Convolutions in their order, on maps of one size."""
 
     kind: str
-    """stem, transition (between stages) or block."""
+    """One of stem, transition (between stages) and block."""
     stage: int
-    """From 0: the stage that it is in, or leads to."""
+    """The stage that it is in, or leads to, from 0."""
     size: Size
-    """Of the maps that it reads."""
+    """Height and width of the maps that it reads."""
     convs: tuple[Conv, ...]
     scalars: int = 0
     """Learned numbers beside convolutions and norms."""
     pool: bool = False
-    """Max pooling by 2 at its end."""
+    """Whether max pooling by 2 ends it."""
 
     @property
     def depth(self) -> int:
@@ -80,6 +81,7 @@ class Part:
 
     @property
     def width_in(self) -> int:
+        """Channels of what it reads."""
         return self.convs[0].width_in
 
     @property
@@ -102,6 +104,7 @@ class Part:
         return (size[0] // 2, size[1] // 2) if self.pool else size
 
     def params(self, norm: Norm) -> int:
+        """Learned numbers of all of it."""
         return sum(conv.params(norm) for conv in self.convs) + self.scalars
 
     @property

@@ -50,7 +50,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--depths", type=whole(1, 2000), nargs="+", metavar="CONVS", help="in place of confirm.depths"
     )
     parser.add_argument(
-        "--as", dest="as_name", type=study_name, metavar="NAME", help="of it (SEARCH-confirm)"
+        "--as", dest="as_name", type=study_name, metavar="NAME", help="its own name (SEARCH-confirm)"
     )
     parser.add_argument("--margin", type=number(0, 100), metavar="POINTS", help="in place of confirm.margin")
     add_worker_options(parser)
@@ -141,7 +141,7 @@ def _check_unchanged(plan: Plan, spec: StudySpec, options: argparse.Namespace) -
 
 
 def _agreed(console: Console) -> bool:
-    """Asks on a terminal only."""
+    """Whether a person agrees, who is asked on a terminal only."""
     if not (console.is_terminal and sys.stdin.isatty()):
         return True
     try:

@@ -11,22 +11,22 @@ from search.errors import SpecError
 
 
 def data_folder() -> Path:
-    """Where data sets are looked for and downloaded to."""
+    """The folder in which data sets are looked for, and to which they are downloaded."""
     return _folder("ARCHSEARCH_DATA", "data")
 
 
 def artifact_folder() -> Path:
-    """Where the best trials leave architecture and weights."""
+    """The folder in which the best trials leave architecture and weights."""
     return _folder("ARCHSEARCH_ARTIFACTS", "studies/artifacts")
 
 
 def checkpoint_folder() -> Path:
-    """Where interrupted trials are kept."""
+    """The folder in which interrupted trials are kept."""
     return _folder("ARCHSEARCH_CHECKPOINTS", "checkpoints")
 
 
 def gpu_lock_folder() -> Path:
-    """Where GPUs of this host are locked; containers share it by a volume."""
+    """The folder in which GPUs of this host are locked; containers share it by a volume."""
     return _folder("ARCHSEARCH_GPU_LOCKS", Path(tempfile.gettempdir()) / "archsearch-gpus")
 
 

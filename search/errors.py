@@ -1,5 +1,5 @@
-"""What can go wrong for a person, each with the exit code of the command that met it; and what goes on
-all the same."""
+"""Errors that a person is told of, each with the exit code of the command that met it; and lines about what
+fails while all goes on."""
 
 from __future__ import annotations
 

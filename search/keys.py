@@ -13,17 +13,19 @@ from models.rules import Rule, obey
 
 @dataclass(frozen=True, kw_only=True)
 class Key:
+    """All that there is to say of a key."""
+
     rule: Rule
-    """From the value as TOML brings it to the value as it is kept."""
+    """Makes of the value that TOML brings the value that is kept."""
     meaning: str
     """A sentence for a person, with the unit."""
     added: bool = False
-    """It came after the first studies were stored: left out of a stored spec at its default, so that they
-    still are what they were."""
+    """Whether it came after the first studies were stored. A stored spec leaves it out at its default, so
+    that they still are what they were."""
     each: Rule | None = None
-    """Where a trial draws from it: the rule of the value drawn."""
+    """The rule of a value that a trial draws; None where trials draw none."""
     stages: str = ""
-    """Where every stage draws its own: the name of the parameter, to which the stage's number is added."""
+    """The parameter's name where every stage draws its own, to which the stage's number is added."""
     log: bool = False
     """Whether its scale is logarithmic."""
     optimizer: str = ""

@@ -40,9 +40,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add_study_options(parser, "of the trial's study in the database")
     parser.add_argument("--block", choices=tuple(ARMS))
     parser.add_argument("--depth", metavar="CONVS", help="20; or +6, -4: from the trial's own")
-    parser.add_argument("--seed", type=seed, metavar="N", help="of weights and batch order")
+    parser.add_argument("--seed", type=seed, metavar="N", help="seed of weights and batch order")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="of recipe or [train]"
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a value of its recipe or of [train]"
     )
     add_device_option(parser)
     parser.add_argument("--quiet", action="store_true", help="print the result only")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,6 +44,16 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is left in the folder of the person who runs the tests."""
     monkeypatch.setenv("ARCHSEARCH_ARTIFACTS", str(tmp_path / "artifacts"))
     monkeypatch.setenv("ARCHSEARCH_CHECKPOINTS", str(tmp_path / "checkpoints"))
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """A command leaves its handlers of signals behind: in the process of the tests, SIGTERM would raise
+    SystemExit in some later test."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

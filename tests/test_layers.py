@@ -1,5 +1,5 @@
-"""Who may import whom, and who may call what: read from the source, late imports included, so that nothing needs
-to run."""
+"""Who may import whom, and who may call what: read from the source, late imports included, so that nothing
+needs to run."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 
 ORDER = (
-    "models", "errors", "environment", "keys", "data", "spec", "stats", "training", "storage", "devices", "design",
-    "analysis", "trials", "workers", "views", "web", "cli", "commands",
+    "models", "errors", "environment", "keys", "data", "spec", "stats", "training", "storage", "devices",
+    "design", "analysis", "trials", "workers", "views", "web", "cli", "commands",
 )  # fmt: skip
 """Packages and lone modules of the product. Each imports only from those before it."""
 APART = [({"trials", "workers"}, {"views", "web"})]
 """Execution and presentation never import each other, in neither direction."""
 WITHOUT = {
     "torch": {
-        "errors", "environment", "keys", "spec", "stats", "storage", "design", "analysis", "views", "web", "cli",
-        "commands",
+        "errors", "environment", "keys", "spec", "stats", "storage", "design", "analysis", "views", "web",
+        "cli", "commands",
     },
     "optuna": {"models", "errors", "environment", "keys", "data", "spec", "stats", "training", "devices"},
     "rich": set(ORDER) - {"views", "web", "cli", "commands"},
@@ -96,9 +96,8 @@ def test_a_package_imports_only_packages_before_it(module: str) -> None:
             continue
         assert ORDER.index(other) < ORDER.index(own), f"{module} imports {name}"
         for one, another in APART:
-            assert not ((own in one and other in another) or (own in another and other in one)), (
-                f"{module}: {name}"
-            )
+            apart = (own in one and other in another) or (own in another and other in one)
+            assert not apart, f"{module} imports {name}"
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if package_of(m) == "commands"])
@@ -164,8 +163,9 @@ def test_what_importing_a_package_must_not_bring_in(packages: set[str], forbidde
 @pytest.mark.parametrize(
     "module",
     [
-        *(f"models.{name}" for name in ("architecture", "arms.arm", "cost", "norms", "inits", "heads", "parts")),
-        *(f"search.workers.{name}" for name in ("trial_loop", "heartbeat", "watchdog", "stop", "job", "pool")),
+        "models.architecture", "models.arms.arm", "models.cost", "models.norms", "models.inits",
+        "models.heads", "models.parts", "search.workers.trial_loop", "search.workers.heartbeat",
+        "search.workers.watchdog", "search.workers.stop", "search.workers.job", "search.workers.pool",
         "search.data.datasets", "search.data.config",
     ],
 )  # fmt: skip

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from models.block import Block
 
 Start = Literal["usual", "gain", "scale"]
-"""How a branch begins: as its layers are initialized; or at zero, by the gain of its last norm, or by a
-scalar of its own in front of the addition (SkipInit, De & Smith 2020)."""
+"""Ways in which a branch begins: as its layers are initialized; or at zero, by the gain of its last norm, or
+by a scalar of its own in front of the addition (SkipInit, De & Smith 2020)."""
 
 
 Class = TypeVar("Class", bound="type[Arm]")
@@ -33,17 +33,17 @@ class Arm:
     """One kind of block. Of two blocks that differ in the arm alone, the shared convolutions begin alike."""
 
     name: str
-    """As study files and databases have it: a word of lower-case letters, digits and underscores."""
+    """The word for it in study files and databases: lower-case letters, digits and underscores."""
     label: str = ""
-    """As a person reads it; left out: the name."""
+    """The name as a person reads it; left out: the name itself."""
     brief: str = ""
     """The label where there is little room; left out: the label."""
     noun: str = ""
     """One of its networks, as "plain stack", with a plural in s; left out: the label and "network"."""
     color: str = ""
-    """In figures, #RRGGBB; left out: one of PALETTE."""
+    """The colour in figures, #RRGGBB; left out: one of PALETTE."""
     symbol: str = ""
-    """In figures, one of Plotly's markers; left out: one of MARKERS."""
+    """The marker in figures, one of Plotly's; left out: one of MARKERS."""
     rank: int = 100
     """Place in figures and tables, small numbers first; equal ones by name."""
 
@@ -65,11 +65,12 @@ class Arm:
         )
 
     def start(self, norm: Norm, zero_branch: bool) -> Start:
-        """What `zero_branch` means to it."""
+        """The way in which its branches begin, with and without `zero_branch`."""
         return "usual"
 
     def refusal(self, architecture: Architecture) -> str:
-        """Why there is no such network: the field, the rule and the value; empty where there is one."""
+        """The reason why there is no such network: the field, the rule and the value; empty where there is
+        one."""
         return ""
 
     def forward(self, block: Block, stream: Tensor, active: Tensor) -> tuple[Tensor, Tensor]:
@@ -98,7 +99,7 @@ ARMS: dict[str, Arm] = {}
 """Every arm by its name, in the order in which they are shown."""
 PALETTE = ("#7B3294", "#8C6D31", "#B2182B", "#4D4D9F", "#5E8C31", "#A6559D")
 MARKERS = ("triangle-up", "cross", "star", "hexagon", "triangle-down", "x")
-"""For arms that choose no colour and no symbol. None is that of an arm of ours, or of a cause."""
+"""Colours and markers for arms that choose none. None is that of an arm of ours, or of a cause."""
 
 
 def add(arm: Class) -> Class:

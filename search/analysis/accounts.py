@@ -1,4 +1,4 @@
-"""What each arm was given and what became of it: trials, failures, budgets, noise. Exploratory.
+"""The account of each arm, its trials and failures, budgets, and the noise of seeds. Exploratory.
 
 Accuracies are in %, differences in points.
 """
@@ -29,9 +29,9 @@ class Failures:
     failed: int
     to_the_end: int
     p_against_baseline: float | None
-    """Fisher's exact test, two-sided, not corrected."""
+    """p of Fisher's exact test, two-sided, not corrected."""
     outcomes: dict[str, int]
-    """How all finished trials ended."""
+    """Numbers of all finished trials, by their ends."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Account:
-    """What an arm was given."""
+    """The trials and the resources that an arm was given."""
 
     arm: str
     trials: int
@@ -67,7 +67,7 @@ class Noise:
 
 
 def classes_of(trials: Sequence[TrialRecord]) -> int:
-    """How many classes the images have; ten where no trial says."""
+    """The number of classes of the images; ten where no trial says."""
     text = next((trial.architecture_json for trial in trials if trial.architecture_json), None)
     return max(2, int(json.loads(text).get("classes", 10))) if text else 10
 
@@ -75,6 +75,8 @@ def classes_of(trials: Sequence[TrialRecord]) -> int:
 def failures_of(
     arm: str, by_arm: Mapping[str, Sequence[TrialRecord]], baseline: str, classes: int
 ) -> Failures:
+    """The failures of an arm, against those of the baseline."""
+
     def trained(trial: TrialRecord) -> float:
         if trial.diverged:
             return 1 / classes
@@ -94,6 +96,7 @@ def failures_of(
 
 
 def budget_of(arm: str, trials: Sequence[TrialRecord], chance: float) -> Budget | None:
+    """The budget curve of an arm's trials; None where none ran to the end."""
     if not any(trial.ran_to_the_end for trial in trials):
         return None
     trained = [trial for trial in trials if trial.epochs or trial.ran_to_the_end]
@@ -105,7 +108,7 @@ def budget_of(arm: str, trials: Sequence[TrialRecord], chance: float) -> Budget 
 
 
 def noise_of(trials: Sequence[TrialRecord]) -> Noise | None:
-    """None where no configuration ran under two seeds."""
+    """The noise of configurations that ran under several seeds; None where there is none."""
     scores: dict[str, list[float]] = defaultdict(list)
     for trial in trials:
         if trial.ran_to_the_end and trial.fingerprint:
@@ -115,6 +118,7 @@ def noise_of(trials: Sequence[TrialRecord]) -> Noise | None:
 
 
 def account_of(arm: str, trials: Sequence[TrialRecord]) -> Account:
+    """The account of an arm from its trials."""
     return Account(
         arm=arm,
         trials=len(trials),

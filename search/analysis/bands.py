@@ -25,11 +25,12 @@ def depth_band(depth: int) -> str:
 
 
 def band_of(trial: TrialRecord) -> str:
+    """The band of a trial."""
     return depth_band(trial.depth)
 
 
 def bands_of(trials: Sequence[TrialRecord]) -> list[str]:
-    """Those present, shallow first."""
+    """The bands in which there are trials, shallow first."""
     return sorted({band_of(trial) for trial in trials}, key=first_depth)
 
 
@@ -39,6 +40,7 @@ def first_depth(band: str) -> int:
 
 
 def in_band(trials: Sequence[TrialRecord], band: str) -> list[TrialRecord]:
+    """The trials of a band."""
     if band == DEEPER:
         return [trial for trial in trials if trial.depth >= DEEP]
     return [trial for trial in trials if band_of(trial) == band]

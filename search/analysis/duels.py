@@ -25,7 +25,7 @@ Pair = tuple[TrialRecord, TrialRecord]
 
 @dataclass(frozen=True)
 class Score:
-    """How pairs ended."""
+    """The ends of pairs, counted."""
 
     pairs: int
     wins: int
@@ -49,7 +49,7 @@ class Duel:
     high: float | None
     """95 % interval of the mean, points; none below two pairs."""
     holm_p: float | None
-    """Corrected over the bands of this arm."""
+    """p of the sign flips, corrected over the bands of this arm."""
     word: str
     """beats, loses, equal, undecided; "no pair" where none ended."""
     more_pairs: int | None
@@ -66,14 +66,15 @@ class Duel:
 
 
 def final_difference(ours: TrialRecord, theirs: TrialRecord) -> float | None:
-    """Points; None unless both were trained to the end."""
+    """The difference of scores in points; None unless both were trained to the end."""
     if not (ours.ran_to_the_end and theirs.ran_to_the_end):
         return None
     return round(100 * (ours.score - theirs.score), 9)
 
 
 def at_common_epoch(ours: TrialRecord, theirs: TrialRecord) -> tuple[float, float] | None:
-    """Shares after the last epoch that both finished; None where neither was pruned or none is common."""
+    """Both scores after the last epoch that both finished; None where neither was pruned, or none is
+    common."""
     pair = (ours, theirs)
     cut = any(trial.is_pruned for trial in pair)
     if not cut or not all(trial.is_pruned or trial.ran_to_the_end for trial in pair):
@@ -101,6 +102,7 @@ def _score(differences: Sequence[float]) -> Score:
 
 
 def best_percent(trials: Sequence[TrialRecord]) -> float | None:
+    """The best score of runs to the end, %; None where there is none."""
     return max((100 * trial.score for trial in trials if trial.ran_to_the_end), default=None)
 
 

@@ -1,4 +1,4 @@
-"""What a search has to say about its arms, as one value; `python -m search.report --json` prints it.
+"""The evidence of a search about its arms, as one value; `python -m search.report --json` prints it.
 
 Accuracies are in %, differences in points, depths in convs. All of it is exploratory: a search chooses and
 prunes its trials.
@@ -57,7 +57,7 @@ class Level:
     train: Middle | None
     """Training accuracy of the runs to the end, %."""
     causes: dict[str, int]
-    """Why trials ended as they did, pruned ones included."""
+    """Numbers of trials by the cause of their end, pruned ones included."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Evidence:
     """The arm that the others are held against."""
     arms: tuple[str, ...]
     baseline_turns_down_at: int | None
-    """Convs; see `turns_down`."""
+    """Convs from which on the baseline trains worse: see `turns_down`."""
     duels: tuple[Duel, ...]
     levels: tuple[Level, ...]
     leaders: tuple[Leader, ...]
@@ -94,6 +94,7 @@ class Evidence:
 
 
 def gather(trials: Sequence[TrialRecord], baseline: str) -> Evidence:
+    """The evidence in the trials of a search, in whatever state they are."""
     known = described(trials)
     arms = arms_of(known)
     by_arm = {arm: of_arm(known, arm) for arm in arms}
@@ -142,7 +143,7 @@ def turns_down(levels: Sequence[Level], arm: str) -> int | None:
 
 
 def middle(values: Sequence[float]) -> Middle | None:
-    """None of no values."""
+    """The median and its interval; None where there are no values."""
     if not values:
         return None
     ordered, n = sorted(values), len(values)

@@ -12,26 +12,27 @@ Scored: TypeAlias = Sequence[tuple[PlannedRun, TrialRecord]]
 
 
 def scored_runs(plan: Plan, trials: Sequence[TrialRecord]) -> list[tuple[PlannedRun, TrialRecord]]:
-    """Those that ended with a test accuracy, in the order of the trials."""
+    """The runs that ended with a test accuracy, in the order of the trials."""
     runs = list(plan.runs())
     ends = [t for t in trials if t.ran_to_the_end and t.number < len(runs)]
     return [(runs[t.number], t) for t in ends if t.test_accuracy is not None]
 
 
 def test_score(trial: TrialRecord) -> float:
+    """The test accuracy of a scored run."""
     assert trial.test_accuracy is not None, "of a scored run"
     return trial.test_accuracy
 
 
 def train_score(trial: TrialRecord) -> float:
-    """A run that diverged is at chance, whatever it had learned before."""
+    """The training accuracy of a scored run; one that diverged is at chance, whatever it had learned."""
     value = trial.val_accuracy if trial.diverged else trial.train_accuracy
     assert value is not None, "of a scored run"
     return value
 
 
 def own_runs(scored: Scored, arm: str, depth: int, of: str | None = None) -> dict[int, TrialRecord]:
-    """By replicate, the runs of an arm under its own best recipe, or under the best one `of` another arm."""
+    """The runs of an arm by replicate, under its own best recipe or under the best one `of` another arm."""
     return {
         run.replicate: trial
         for run, trial in scored

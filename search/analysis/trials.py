@@ -20,6 +20,7 @@ def arms_of(trials: Sequence[TrialRecord]) -> list[str]:
 
 
 def of_arm(trials: Sequence[TrialRecord], arm: str) -> list[TrialRecord]:
+    """The trials of an arm."""
     return [trial for trial in trials if trial.arm == arm]
 
 
@@ -39,5 +40,5 @@ def draws_of(trials: Sequence[TrialRecord]) -> list[dict[str, TrialRecord]]:
 
 
 def outcomes_of(trials: Sequence[TrialRecord]) -> dict[str, int]:
-    """How many finished trials ended in which way."""
+    """Numbers of finished trials, by their ends."""
     return dict(Counter(trial.ended for trial in trials if trial.is_finished))

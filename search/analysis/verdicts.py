@@ -1,4 +1,4 @@
-"""What a confirmation shows, as one value; `python -m search.report --json` prints it.
+"""The verdicts of a confirmation as one value; `python -m search.report --json` prints it.
 
 Accuracies are in %, differences in points, depths in convs. Scores are test accuracies of runs to the end.
 """
@@ -24,7 +24,8 @@ from search.storage.study_record import record_of_study
 from search.storage.trial_record import TrialRecord, records_of
 
 OWN = "own"
-"""Each arm under its own best recipe; else the arm whose best recipe both are trained with."""
+"""The recipe of a comparison of each arm under its own best one; else it is the name of the arm whose best
+recipe both are trained with."""
 
 ScoreOf = Callable[[TrialRecord], float]
 
@@ -36,7 +37,7 @@ class Versus:
     arm: str
     depth: int
     recipe: str
-    """own, the baseline, or the arm: see OWN. All but own are twins: equal weights, images and batches."""
+    """own, the baseline or the arm: see OWN. All but own are twins: equal weights, images and batches."""
     planned: int
     """Pairs when all runs have ended."""
     result: Comparison | None
@@ -78,7 +79,7 @@ class Standing:
     fisher_p: float | None
     """Fisher's exact test of the failures against the baseline's; two-sided, not corrected."""
     grad_ratio: float | None
-    """Median log10, at the start of training."""
+    """Median of the log10 ratios at the start of training, as is `feature_cosine`'s."""
     feature_cosine: float | None
     causes: dict[str, int]
 
@@ -96,7 +97,7 @@ class Verdicts:
     without_score: int
     """Finished runs that have none: out of memory, or an error."""
     test_reads: int
-    """How often a network was evaluated on test images."""
+    """Number of times that a network was evaluated on test images."""
     seconds: float
     """Training seconds."""
     versus: tuple[Versus, ...]
@@ -107,18 +108,21 @@ class Verdicts:
 
     @property
     def complete(self) -> bool:
+        """Whether all runs have ended."""
         return self.finished == self.planned
 
     def to_json(self) -> dict[str, Any]:
+        """The verdicts as JSON has them."""
         return json.loads(json.dumps(_finite(asdict(self)), allow_nan=False))  # type: ignore[no-any-return]
 
 
 def judge_study(study: Study, plan: Plan) -> Verdicts:
+    """The verdicts of a confirmation in a database, as it is now."""
     return judge(plan, records_of(study), record_of_study(study).test_reads)
 
 
 def judge(plan: Plan, trials: Sequence[TrialRecord], test_reads: int) -> Verdicts:
-    """`trials`: those of the confirmation, in which trial n is the plan's n-th run."""
+    """The verdicts that the trials of a confirmation allow; trial n is the plan's n-th run."""
     runs = list(plan.runs())
     done = [(runs[t.number], t) for t in trials if t.is_finished and t.number < len(runs)]
     scored = scored_runs(plan, trials)

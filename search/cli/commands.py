@@ -30,7 +30,7 @@ def run_command(
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # as of `| head`
+    except BrokenPipeError:  # the reader has gone, as `| head` goes
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except SearchError as error:

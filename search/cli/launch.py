@@ -1,4 +1,4 @@
-"""From an open study to a finished one: workers, the screen, the figures of the dashboard."""
+"""The way from an open study to a finished one: workers, the screen, the figures of the dashboard."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Launch:
     """How a launch ended."""
 
     code: int
-    """For the shell: 0, 130 after Ctrl-C, or the first worker's that failed."""
+    """The exit code: 0, 130 after Ctrl-C, or that of the first worker that failed."""
     stopped: bool
     """Whether it was told to."""
     seconds: float | None

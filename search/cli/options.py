@@ -10,6 +10,7 @@ from models.rules import Number, Rule, Whole
 
 
 def parser_of(command: str, description: str, epilog: str) -> argparse.ArgumentParser:
+    """The parser of a command; its epilog is shown as it is."""
     return argparse.ArgumentParser(
         prog=f"python -m search.{command}",
         description=description,
@@ -19,10 +20,10 @@ def parser_of(command: str, description: str, epilog: str) -> argparse.ArgumentP
 
 
 def add_study_options(parser: argparse.ArgumentParser, name: str) -> None:
-    """`name`: what --name names."""
+    """Adds --study, --storage and --name; `name`: what the last one names."""
     parser.add_argument("--study", help="a name in studies/ or a .toml file (digits)")
     add_storage_option(parser)
-    parser.add_argument("--name", type=study_name, help=f"{name} (the study file's)")
+    parser.add_argument("--name", type=study_name, help=f"name {name} (the study file's)")
 
 
 def study_words(options: argparse.Namespace) -> list[str]:
@@ -58,7 +59,7 @@ def add_device_option(parser: argparse.ArgumentParser) -> None:
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:
-    """What an option takes that is a whole number in digits."""
+    """The parser of an option that takes a whole number, in digits."""
 
     def parse(text: str) -> int:
         plain = text.isascii() and text.isdecimal() and len(text) < 12
@@ -68,7 +69,7 @@ def whole(low: int, high: int) -> Callable[[str], int]:
 
 
 def number(low: float, high: float) -> Callable[[str], float]:
-    """What an option takes that is a number."""
+    """The parser of an option that takes a number."""
 
     def parse(text: str) -> float:
         try:
@@ -89,6 +90,7 @@ def _obeyed(text: str, value: float | None, rule: Rule) -> float:
 
 
 def study_name(text: str) -> str:
+    """The parser of an option that names a study."""
     if not (text.strip() and text.isprintable() and len(text) <= 200):
         raise argparse.ArgumentTypeError(f"must be 1 to 200 printable characters, got {text[:40]!r}")
     return text
@@ -98,6 +100,7 @@ seed = whole(0, 2**31 - 1)
 
 
 def workers(text: str) -> str:
+    """The parser of --workers: auto, or a number."""
     return text if text == "auto" else str(whole(1, 1024)(text))
 
 

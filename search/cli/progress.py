@@ -19,7 +19,7 @@ from search.views.terminal import progress_line, say
 from search.views.words import percent
 
 SHOWN = 8
-"""Finished trials on the screen, the last ones."""
+"""How many finished trials the screen shows: the last ones."""
 
 
 class Progress:
@@ -51,6 +51,7 @@ class Progress:
         say(self.console, line)
 
     def update(self) -> None:
+        """Looks at the study again, and shows what has ended since."""
         try:
             self.trials = records_of(self.study)
         except StorageInternalError:  # the workers wait for the database; so can the screen

@@ -27,8 +27,9 @@ class TrainingData:
     val_NHWC: Tensor
     val_labels_N: Tensor
     mean_C: Tensor
-    """Of the training part alone."""
+    """Mean of each channel in the training part alone."""
     std_C: Tensor
+    """Standard deviation of each channel in the training part; 1 where a channel is constant."""
     classes: int
 
     @property
@@ -36,10 +37,12 @@ class TrainingData:
         return self.train_NHWC.device
 
     def normalize(self, pixels_BHWC: Tensor) -> Tensor:
+        """The pixels in float32, less the mean, over the standard deviation."""
         return (pixels_BHWC.float() - self.mean_C) / self.std_C
 
 
 def to_device(train: Images, val: Images, classes: int, device: torch.device) -> TrainingData:
+    """Both parts as tensors on the device."""
     pixels = train.pixels_NHWC
     mean = pixels.mean((0, 1, 2), dtype=np.float64)
     std = pixels.std((0, 1, 2), dtype=np.float64)
@@ -72,7 +75,7 @@ class Feed:
         self.step_1 = torch.zeros(1, dtype=torch.int64, device=device)
 
     def draw(self, epoch: int, first: int = 0) -> None:
-        """A function of seed and epoch alone; to start with batch `first`."""
+        """Draws the epoch's batches, a function of seed and epoch alone; batch `first`, from 0, is next."""
         count, used = len(self.data.train_NHWC), self.steps * self.size
         # drawn on the CPU: every device sees the same batches
         state = np.random.SeedSequence([self.seed, epoch]).generate_state(1, np.uint64)
@@ -96,12 +99,13 @@ class Feed:
         return images_BHWC.permute(0, 3, 1, 2), data.train_labels_N[index_B]
 
     def now(self, values_S: Tensor) -> Tensor:
-        """What is this step's of values for every step."""
+        """This step's of the values that every step has."""
         return values_S.index_select(0, self.step_1)[0]
 
 
 def refill(buffer: Tensor, values: Tensor) -> None:
-    """Without waiting for the device, which reads the old values as long as it has work with them."""
+    """Fills the buffer without waiting for the device, which reads the old values as long as it has work with
+    them."""
     buffer.copy_(values.pin_memory() if buffer.is_cuda else values, non_blocking=True)
 
 

@@ -11,17 +11,17 @@ from search.errors import SpecError
 from search.keys import checked, key, keys_of
 
 LARGEST_FOLDER_SIDE = 512
-"""Pixels that an image of a folder may be scaled to."""
+"""Largest side in pixels that images of a folder are scaled to."""
 
 
 def optional(rule: Rule) -> Rule:
-    """None as well."""
+    """The rule, but None is allowed as well."""
     return lambda value: None if value is None else rule(value)
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value:
-        raise ValueError("must be a path")
+        raise ValueError("must name the file or folder")
     return value
 
 
@@ -36,7 +36,7 @@ def _image_size(value: Any) -> int | tuple[int, int]:
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Which images, and how they are split. Raises SpecError where a value breaks a rule."""
+    """The images of a study and their splits. Raises SpecError where a value breaks a rule."""
 
     name: str = key(OneOf(*SOURCES), "The data set.")
     path: str | None = key(

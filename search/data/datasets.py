@@ -13,7 +13,8 @@ from search.errors import DataError
 
 
 def read(config: DataConfig, root: Path | None = None) -> DataSet:
-    """Reads and checks; `root` is the data folder, the usual one if None. Raises DataError."""
+    """The data set that the config names, read and checked. `root` is the data folder, the usual one if None.
+    Raises DataError."""
     root = root or data_folder()
     try:
         raw = SOURCES[config.name].read(config, root)
@@ -25,5 +26,5 @@ def read(config: DataConfig, root: Path | None = None) -> DataSet:
 
 
 def load(config: DataConfig, root: Path | None = None) -> Parts:
-    """What `read` finds, split. Raises DataError."""
+    """The data set that the config names, split. Raises DataError."""
     return read(config, root).split(config)

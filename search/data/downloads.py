@@ -23,6 +23,7 @@ from search.errors import DataError
 
 CLASSES = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR10", "cifar100": "CIFAR100"}
 STALLED_S = 60.0
+"""Seconds of silence after which a connection is given up."""
 _NETWORK = (OSError, http.client.HTTPException)
 _CUT = (EOFError, zlib.error, tarfile.TarError, pickle.UnpicklingError)
 _TORCHVISION = (RuntimeError, ValueError, TypeError, KeyError, IndexError, AssertionError)
@@ -30,7 +31,8 @@ _FAILURES = (*_NETWORK, *_CUT, *_TORCHVISION)
 
 
 def read_download(name: str, root: Path) -> tuple[Pair, Pair, tuple[str, ...]]:
-    """Training part, test part and class names; downloads what is not there, or not whole. DataError."""
+    """Training part, test part and class names; downloads what is not there, or not whole. Raises
+    DataError."""
     from torchvision import datasets
 
     dataset = getattr(datasets, CLASSES[name])

@@ -1,4 +1,4 @@
-"""Reads a person's own images from a folder that holds one folder per class."""
+"""A person's own images in a folder that holds one folder per class."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EXTENSIONS = ("png", "jpg", "jpeg", "bmp", "gif", "webp", "ppm", "pgm", "tif", "
 
 
 def read_folder(path: Path, size: tuple[int, int]) -> tuple[Pair, Pair | None, tuple[str, ...]]:
-    """Images of train/<class>/ and test/<class>/, or of <class>/ alone, and the class names. DataError.
+    """Images of train/<class>/ and test/<class>/, or of <class>/ alone, and class names. Raises DataError.
 
     Each image keeps its aspect ratio: it is scaled to cover `size` (height, width) and cropped around its
     centre. The channels are 1 where every image is grey, else 3.
@@ -66,7 +66,7 @@ def _stack(parts: list[tuple[list[Image.Image], list[int]]]) -> list[Pair]:
 
 
 def _decode(file: Path, size: tuple[int, int]) -> Image.Image:
-    """In mode L or RGB, upright, of `size` (height, width)."""
+    """The image in mode L or RGB, upright, of `size` (height, width). Raises DataError."""
     height, width = size
     try:
         with Image.open(file) as opened:
@@ -78,7 +78,7 @@ def _decode(file: Path, size: tuple[int, int]) -> Image.Image:
 
 
 def _to_bytes(image: Image.Image, file: Path) -> Image.Image:
-    """Mode L or RGB; Pillow alone would clip grey values beyond 8 bits rather than scale them."""
+    """The image in mode L or RGB; Pillow alone would clip grey values beyond 8 bits, not scale them."""
     if image.mode in ("1", "L", "LA"):
         return image.convert("L")
     if image.mode in ("P", "PA"):

@@ -41,6 +41,7 @@ class Images:
     labels_N: np.ndarray
 
     def at(self, indices: np.ndarray) -> Images:
+        """The images with these indices, in their order."""
         return Images(self.pixels_NHWC[indices], self.labels_N[indices])
 
 

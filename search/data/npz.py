@@ -1,4 +1,4 @@
-"""Reads a person's own images from an .npz file of arrays."""
+"""A person's own images in an .npz file of arrays."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _UNREADABLE = (*_CUT, ValueError, RuntimeError, MemoryError)
 
 
 def read_npz(path: Path) -> tuple[Pair, Pair | None]:
-    """Arrays of the training part and of the test part, if there is one. DataError where unreadable."""
+    """Arrays of the training part and of the test part, if there is one. Raises DataError."""
     if not path.is_file():
         raise DataError(f"{path}: data.path must name an .npz file, found none there")
     with path.open("rb") as file:  # np.load leaves a file open that it opened itself and found broken

@@ -1,5 +1,4 @@
-"""Where images come from: one entry for each `data.name` of a study file. Adding a source is one entry
-here."""
+"""Sources of images: one entry for each `data.name` of a study file. Adding a source is one entry here."""
 
 from __future__ import annotations
 
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
+    """What there is to know of a source."""
+
     read: Callable[[DataConfig, Path], Raw]
     """Reads the images that the config names, unchecked, from the data folder. Raises DataError, OSError."""
     own_files: bool = False

@@ -1,4 +1,4 @@
-"""Which images go where: stratified, and the same ones for the same seed; and how many steps they make."""
+"""Splits of images: stratified, and the same for the same seed; and the steps that images make."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def limited(labels_N: np.ndarray, limit: int, seed: int, class_names: Sequence[s
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
-    """Whole batches; fewer images than one batch are one step."""
+    """Steps of an epoch: whole batches only, but fewer images than one batch are one step."""
     return max(1, images // batch_size)
 
 

@@ -21,11 +21,12 @@ def depth_of(space: Space, blocks: int) -> int:
 
 
 def distance(depth: int, other: int) -> float:
-    """How far apart two depths are: the logarithm of their ratio, without its sign."""
+    """The distance of two depths: the logarithm of their ratio, without its sign."""
     return abs(math.log(depth / other))
 
 
 def is_near(depth: int, other: int, factor: float = NEAR) -> bool:
+    """Whether two depths differ by the factor at most."""
     return max(depth, other) <= factor * min(depth, other)
 
 

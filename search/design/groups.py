@@ -14,12 +14,12 @@ from search.storage.trial_record import TrialRecord
 
 
 class Position(NamedTuple):
-    """Where a trial stands in a matched design."""
+    """The place of a trial in a matched design."""
 
     group: int
     arm: str
     lead: bool
-    """The lead's parameters come from the sampler; followers copy them."""
+    """Whether its parameters come from the sampler; followers copy the lead's."""
 
 
 class LeadNotDrawn(Exception):
@@ -31,7 +31,7 @@ class LeadNotDrawn(Exception):
 
 
 def position_of(trial: FrozenTrial, arms: Sequence[str]) -> Position | None:
-    """A function of the trial's turn alone, so no worker's death can break a group. None for queued trials.
+    """The place of a trial, by its turn alone: no worker's death can break a group. None for queued trials.
 
     Group g has turns g·A .. g·A + A-1 with A arms, its lead first; the lead's arm rotates from group to
     group.

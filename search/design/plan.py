@@ -1,4 +1,4 @@
-"""What a confirmation will train and what it will test, written down before its first run."""
+"""The plan of a confirmation, its networks and its hypotheses, written down before the first run."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Choice:
     depth: int
     """Convs; `params` makes a network of exactly this depth."""
     trial: int
-    """Number in the search."""
+    """Number of the trial in the search."""
     trial_depth: int
     val_accuracy: float
-    """When it was chosen: the best of `candidates`, so a lucky one."""
+    """Validation accuracy of that trial: the best of `candidates`, so a lucky one."""
     candidates: int
     params: dict[str, Any]
     """Optuna's parameters, but for the block."""
@@ -39,7 +39,7 @@ class PlannedRun:
     depth: int
     """Convs."""
     replicate: int
-    """From 0; one seed each, shared by all runs of the replicate."""
+    """Number of its seed, from 0; all runs of the replicate share it."""
     best_of: tuple[str, ...]
     """The arms of which the recipe is the best."""
     twins: int
@@ -58,7 +58,7 @@ class Plan:
     margin: float
     """Points that count as a difference."""
     seeds: tuple[int, ...]
-    """How many at first, then after each addition."""
+    """Number of seeds at first, then after each addition."""
     epochs: int
     steps: int
     """Optimizer steps of every run."""
@@ -73,13 +73,16 @@ class Plan:
 
     @property
     def depths(self) -> list[int]:
+        """Depths with a recipe, shallow first."""
         return sorted({choice.depth for choice in self.choices})
 
     @property
     def arms(self) -> list[str]:
+        """Arms with a recipe, in the order of the choices."""
         return list(dict.fromkeys(choice.arm for choice in self.choices))
 
     def choice(self, arm: str, depth: int) -> Choice | None:
+        """The recipe of an arm at a depth; None where the search has none."""
         return next((c for c in self.choices if (c.arm, c.depth) == (arm, depth)), None)
 
     @property
@@ -90,10 +93,12 @@ class Plan:
         return max(own[:-1], key=lambda c: (c.val_accuracy, -c.depth)).depth if len(own) > 1 else None
 
     def least_seeds(self) -> int:
-        """Fewer cannot earn "beats" at a single depth: of all sign flips, p is too large after Holm."""
+        """The number of seeds below which no "beats" can be earned at a single depth: the least p of all sign
+        flips is too large after Holm."""
         return next(n for n in range(MIN_PAIRS, 100) if len(self.depths) * 2.0 ** (1 - n) < ALPHA)
 
     def hypotheses(self) -> dict[str, str]:
+        """The hypotheses in words, by name."""
         rivals, baseline = " and ".join(self.rivals), self.baseline
         deepest, points = max(self.depths), f"{self.margin:g} point{'s' * (self.margin != 1)}"
         return {
@@ -109,8 +114,8 @@ class Plan:
         }
 
     def runs(self) -> Iterator[PlannedRun]:
-        """Seed by seed, so that an unfinished confirmation has whole replicates, and one with more seeds
-        begins with the same runs."""
+        """The networks to train, seed by seed: an unfinished confirmation has whole replicates, and one with
+        more seeds begins with the same runs."""
         recipes = [recipe for depth in self.depths for recipe in self._recipes(depth)]
         for replicate in range(self.seeds[-1]):
             for i, (best_of, choice) in enumerate(recipes):
@@ -127,7 +132,7 @@ class Plan:
                     )
 
     def _recipes(self, depth: int) -> list[tuple[tuple[str, ...], Choice]]:
-        """The different ones, each with the arms of which it is the best."""
+        """The different recipes of a depth, each with the arms of which it is the best."""
         found: dict[str, tuple[tuple[str, ...], Choice]] = {}
         for choice in self.choices:
             if choice.depth == depth:
@@ -142,9 +147,11 @@ class Plan:
         return sum(estimates[run.depth, json.dumps(run.params, sort_keys=True)] for run in self.runs())
 
     def with_seeds(self, seeds: int) -> Plan:
+        """The plan with seeds added; none are taken away."""
         return self if seeds <= self.seeds[-1] else replace(self, seeds=(*self.seeds, seeds))
 
     def to_json(self) -> dict[str, Any]:
+        """The plan as it is stored, hypotheses included."""
         values = asdict(self) | {"hypotheses": self.hypotheses()}
         if self.baseline == DEFAULT_BASELINE:  # the only one when the first plans were stored
             del values["baseline"]

@@ -24,9 +24,9 @@ MAKERS: dict[str, Callable[[int], BasePruner]] = {
     "median": lambda epochs: MedianPruner(n_startup_trials=5, n_warmup_steps=max(1, epochs // 3)),
     "none": lambda epochs: NopPruner(),
 }
-"""For each of search.spec.tables.PRUNERS, what makes one from the epochs of a trial. Rungs are epochs done,
-from 1. Hyperband halves gently, as deep nets start slowly; of first rungs and factors, these lost least of
-deep plain nets for the epochs that they saved: benchmarks/SEARCH.md."""
+"""Makers of pruners from the epochs of a trial, for each of search.spec.tables.PRUNERS. Rungs are epochs
+done, from 1. Hyperband halves gently, as deep nets start slowly; of first rungs and factors, these lost least
+of deep plain nets for the epochs that they saved: benchmarks/SEARCH.md."""
 
 
 class PeerPruner(BasePruner):
@@ -60,7 +60,7 @@ class PeerPruner(BasePruner):
         return is_near(self._depth(trial), depth, self._near)
 
     def _depth(self, trial: FrozenTrial) -> int:
-        """0 of a trial that is being drawn. Kept: it is asked for at every epoch, of every trial."""
+        """Convs of a trial, 0 while it is being drawn. Kept: every epoch asks for those of all trials."""
         trial_id = trial_id_of(trial)
         if trial_id not in self._depths:
             blocks: list[int] = [trial.params.get(name, self._fixed) for name in self._names]
@@ -71,6 +71,8 @@ class PeerPruner(BasePruner):
 
 
 def make_pruner(spec: StudySpec) -> BasePruner:
+    """The pruner of a study."""
+
     def make() -> BasePruner:
         return MAKERS[spec.search.pruner](spec.train.epochs)
 

@@ -1,4 +1,4 @@
-"""How each arm is trained best near a depth, as a search found, and the same recipe at exactly that depth."""
+"""The best recipe of each arm near a depth, as a search found it, and the same at exactly that depth."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from search.design.space import Values, block_names, dimensions, make_architectu
 from search.errors import SpecError
 from search.spec.domains import is_fixed
 from search.spec.study import StudySpec
+from search.spec.study_file import check_one_depth
 from search.spec.tables import Space
 from search.storage.trial_record import TrialRecord, finished
 
@@ -28,6 +29,7 @@ def make_plan(search: str, trials: Sequence[TrialRecord], spec: StudySpec, parts
         raise SpecError(
             f"space.block must have {baseline} and another arm to compare, got {list(space.block)}"
         )
+    check_one_depth(space)  # a free search may have been without
     depths = nearest_depths(space, settings.depths)
     if not depths:
         reachable = reachable_depths(space)
@@ -94,7 +96,7 @@ def choose(
 
 
 def _seconds(trial: TrialRecord, epochs: int, depth: int) -> float:
-    """What a run of so many epochs at another depth takes, if it is as fast as the trial was."""
+    """Seconds of a run of so many epochs at another depth, if it is as fast as the trial was."""
     return (trial.train_seconds or 0.0) / max(1, trial.epochs) * epochs * depth / trial.depth
 
 

@@ -21,7 +21,7 @@ MAKERS: dict[str, Callable[[int], BaseSampler]] = {
     "random": lambda seed: RandomSampler(seed=seed),
     "gp": lambda seed: GPSampler(seed=seed),
 }
-"""For each of search.spec.tables.SAMPLERS, what makes one from a seed."""
+"""Makers of samplers from a seed, for each name in search.spec.tables.SAMPLERS."""
 
 
 class SeededSampler(BaseSampler):
@@ -107,7 +107,7 @@ class MatchedSampler(SeededSampler):
 
 
 def make_sampler(spec: StudySpec, names: frozenset[str]) -> BaseSampler:
-    """`names`: the parameters that a drawn trial has."""
+    """The sampler of a study. `names`: the parameters that a drawn trial has."""
     make, seed = MAKERS[spec.search.sampler], spec.search.seed
     if spec.search.design == "free":
         return SeededSampler(make, seed)

@@ -1,4 +1,4 @@
-"""From a trial to an architecture and a training configuration: the only place that suggests."""
+"""A trial's way to an architecture and a training configuration: the only place that suggests."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def values_of(params: Values, space: Space) -> Values:
 def make_architecture(
     values: Values, space: Space, image_shape: tuple[int, int, int], classes: int
 ) -> Architecture:
-    """Raises ValueError where there is no such network."""
+    """The architecture that the values make. Raises ValueError where there is no such network."""
     return Architecture(
         image_shape=image_shape,
         classes=classes,
@@ -102,6 +102,7 @@ def make_architecture(
 
 
 def make_config(values: Values, spec: StudySpec, seed: int) -> TrainConfig:
+    """The training configuration that the values make."""
     return TrainConfig(
         **asdict(spec.train),
         optimizer=values["optimizer"],
@@ -128,19 +129,24 @@ def check_fit(spec: StudySpec, image_shape: tuple[int, int, int], classes: int, 
         least | {"block": block, "norm": norm, "zero_branch": zero}
         for block, norm, zero in itertools.product(space.block, space.norm, space.zero_branch)
     ]
-    try:
-        architectures = [make_architecture(values, space, image_shape, classes) for values in candidates]
-    except ValueError as error:
-        raise SpecError(f"no network of [space] fits the images: {error}") from None
+    architectures, reason = [], ""
+    for values in candidates:
+        try:
+            architectures.append(make_architecture(values, space, image_shape, classes))
+        except ValueError as error:
+            reason = str(error)
+    if not architectures:
+        raise SpecError(f"no network of [space] fits the images: {reason}")
     params = min(measure_cost(architecture).params for architecture in architectures)
     if space.max_params is not None and params > space.max_params:
         raise SpecError(
             f"space.max_params must be at least {params:,}, the smallest network of the space, "
             f"got {space.max_params:,}"
         )
-    alone = min(spec.train.batch_size, images) == 1 and architectures[0].parts[-1].output == (1, 1)
-    for norm in space.norm:
-        if alone and NORMS[norm].across_images:
+    for architecture in architectures:
+        alone = min(spec.train.batch_size, images) == 1 and architecture.parts[-1].output == (1, 1)
+        if alone and NORMS[architecture.norm].across_images:
             raise SpecError(
-                f'space.norm = "{norm}" needs more than one value per channel: raise train.batch_size'
+                f'space.norm = "{architecture.norm}" needs more than one value per channel: '
+                "raise train.batch_size"
             )

@@ -37,11 +37,11 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """What a person asks to be changed; None: nothing."""
+    """The changes that a person asks for; None: no change."""
 
     block: str | None = None
     depth: str | None = None
-    """In convs; +6 and -6 count from the trial's own."""
+    """The depth in convs; +6 and -6 count from the trial's own."""
     seed: int | None = None
     settings: Mapping[str, Any] | None = None
     """New values of recipe or [train], by key."""
@@ -100,10 +100,11 @@ def _checked(key: str, value: Any, rule: Rule) -> Any:
 def _at_depth(values: Values, space: Space, text: str) -> Values:
     names = block_names(space)
     blocks = [values[name] for name in names]
+    space = replace(space, block=(values["block"],), blocks=WIDE)
     depth = depth_of(space, sum(blocks))
     try:
         wanted = int(text) + (depth if text[0] in "+-" else 0)
-        return dict(zip(names, share_out(blocks, replace(space, blocks=WIDE), wanted), strict=True))
+        return dict(zip(names, share_out(blocks, space, wanted), strict=True))
     except ValueError:
         block = depth_of(space, 1) - depth_of(space, 0)
         raise SpecError(
@@ -121,7 +122,7 @@ def _differences(old: Recipe, new: Recipe) -> dict[str, Any]:
 
 
 def widest_distributions(values: Values) -> dict[str, BaseDistribution]:
-    """For each parameter the widest that its key allows, so that repeats fit into one study."""
+    """The widest distribution that each parameter's key allows, so that repeats fit into one study."""
     return {name: _widest(name) for name in values}
 
 

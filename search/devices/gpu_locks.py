@@ -1,4 +1,4 @@
-"""Which GPU a worker gets: one file lock for each place on each GPU, taken before the worker imports torch.
+"""GPUs for workers: one file lock for each place on each GPU, taken before the worker imports torch.
 
 `docker compose up --scale worker=4` shows all GPUs to all replicas, and gives none of them away. The kernel
 frees a lock when its process dies in whatever way.
@@ -66,8 +66,8 @@ class Claim:
 
 
 def try_claim(gpus: Sequence[str], per_gpu: int = 1) -> Claim | None:
-    """A free place, on a GPU with as few as can be; None where all are taken. Raises DeviceError where locks
-    cannot be made."""
+    """Claims a free place, on a GPU where as few as can be are taken; None where all are. Raises DeviceError
+    where locks cannot be made."""
     for place in range(per_gpu):
         for gpu in gpus:
             descriptor = _open(gpu_lock_folder() / f"{_file_name(gpu)}.{place}.lock")

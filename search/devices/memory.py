@@ -20,8 +20,9 @@ loads."""
 
 
 def least_bytes(architecture: Architecture, batch_size: int, optimizer: str, bfloat16: bool) -> int:
-    """What a trial surely takes at the end of a forward pass: weights, gradients, the optimizer's memory, and
-    of what autograd keeps the input of every convolution and of every norm that reads it again.
+    """Bytes that a trial surely takes at the end of a forward pass: weights, gradients of the step before,
+    the optimizer's memory, and of what autograd keeps the input of every convolution and of every norm that
+    reads it again.
 
     `batch_size`: no more than there are images. `bfloat16`: maps are kept in it, weights are not.
     """

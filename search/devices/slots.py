@@ -1,4 +1,4 @@
-"""Where the workers of one machine run: how many, and on which devices."""
+"""Slots for the workers of one machine: how many, and on which devices."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from search.errors import DeviceError
 
 @dataclass(frozen=True)
 class Slot:
-    """Where one worker runs: on the CPU, or on one of the GPUs that is free."""
+    """The place of one worker: the CPU, or whichever of the GPUs is free."""
 
     device: str
     gpus: tuple[str, ...] = ()
@@ -21,7 +21,7 @@ class Slot:
 
 def slots_for(workers: str, device: str, per_gpu: int = 1) -> list[Slot]:
     """A slot for each worker. `workers`: a number, or auto: `per_gpu` for each GPU, or one per CPU core.
-    Raises DeviceError when CUDA is asked for and absent."""
+    Raises DeviceError where CUDA is asked for and absent."""
     gpus = _gpus() if device in ("auto", "cuda") else ()
     if device == "cuda" and not gpus:
         raise DeviceError("CUDA was asked for, but torch sees no GPU; use --device cpu")

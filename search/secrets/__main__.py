@@ -32,7 +32,7 @@ exit codes: 0 done, 2 usage
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = parser_of("secrets", "Make the passwords that docker compose needs.", EXAMPLES)
     parser.add_argument("--folder", type=Path, default=Path("secrets"), help="(%(default)s)")
-    parser.add_argument("--user", default="admin", help="of the gateway (%(default)s)")
+    parser.add_argument("--user", default="admin", help="login of the gateway (%(default)s)")
     return parser.parse_args(argv)
 
 

@@ -1,4 +1,4 @@
-"""What a key of the search space may hold: choices, a range, or choices for every stage."""
+"""Values of a key of the search space: choices, a range, or choices for every stage."""
 
 from __future__ import annotations
 

@@ -15,6 +15,8 @@ from search.spec.tables import ConfirmSettings, SearchSettings, Space, TrainSett
 
 @dataclass(frozen=True, kw_only=True)
 class StudySpec:
+    """The tables of a study file."""
+
     name: str
     data: DataConfig
     space: Space

@@ -65,7 +65,7 @@ def load_spec(path: Path, *, seed: int | None = None) -> StudySpec:
 
 
 def _spec_from(tables: Mapping[str, Any], name: str, seed: int | None) -> StudySpec:
-    """Raises SpecError, and ValueError with the words of a rule."""
+    """The spec in the tables. Raises SpecError, and ValueError with the words of a rule."""
     for key in tables:
         if key not in TABLES:
             raise SpecError(_unknown(f"[{key}]", key, list(TABLES)).replace("a key", "a table"))
@@ -112,7 +112,7 @@ def _preset_or_none(value: Any) -> str | None:
 
 
 def _preset_defaults(name: str) -> dict[str, Any]:
-    """What a known network says of the space's keys."""
+    """The values that a known network has for keys of the space."""
     known = preset(name)
     return {
         "blocks": (known.stages[0].blocks,),
@@ -125,7 +125,7 @@ def _preset_defaults(name: str) -> dict[str, Any]:
 
 
 def _check(spec: StudySpec) -> None:
-    """The rules between keys. Raises SpecError."""
+    """Raises SpecError where a rule between keys is broken."""
     space, search = spec.space, spec.search
     if search.sampler == "gp" and search.design == "matched":
         raise SpecError('search.sampler = "gp" needs search.design = "free": it cannot look at one arm alone')
@@ -134,13 +134,8 @@ def _check(spec: StudySpec) -> None:
             f"search.baseline must be an arm of space.block ({', '.join(space.block)}), "
             f"got {search.baseline!r}"
         )
-    depths = {name: ARMS[name].depth for name in space.block}
-    if search.design == "matched" and len(set(depths.values())) > 1:
-        listed = ", ".join(f"{name} {depth}" for name, depth in depths.items())
-        raise SpecError(
-            f"space.block must list arms with as many convs in a block, so that they are compared at one "
-            f"depth, got {listed}"
-        )
+    if search.design == "matched":
+        check_one_depth(space)
     for i in range(1, len(space.widths)):
         if space.transition == "stride" and min(space.widths[i]) < max(space.widths[i - 1]):
             raise SpecError(
@@ -148,6 +143,18 @@ def _check(spec: StudySpec) -> None:
                 f"(zero-padded shortcuts only add channels), got {min(space.widths[i])} after "
                 f'{max(space.widths[i - 1])}; or take transition = "pool"'
             )
+
+
+def check_one_depth(space: Space) -> None:
+    """Raises SpecError where blocks of the arms have not all as many convs: as many blocks would be another
+    depth."""
+    depths = {name: ARMS[name].depth for name in space.block}
+    if len(set(depths.values())) > 1:
+        listed = ", ".join(f"{name} {depth}" for name, depth in depths.items())
+        raise SpecError(
+            f"space.block must list arms with as many convs in a block, so that they are compared at one "
+            f"depth, got {listed}"
+        )
 
 
 def _unknown(what: str, key: str, known: list[str]) -> str:

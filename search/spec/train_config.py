@@ -1,4 +1,4 @@
-"""How one network is trained, as a value."""
+"""The training of one network, as a value."""
 
 from __future__ import annotations
 

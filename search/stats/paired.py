@@ -1,4 +1,4 @@
-"""How far one arm is ahead of another, and the word for it. Knows no study, no trial and no network.
+"""The lead of one arm over another, and the word for it. No study, no trial and no network is known here.
 
 Scores are shares in [0, 1]; differences, margins and intervals are percentage points. A sample is one
 difference per pair, of two runs that differ in the arm alone.
@@ -34,16 +34,18 @@ MARGIN = 1.0
 ALPHA = 0.05
 RESAMPLES = 10_000
 EXACT_PAIRS = 16
-"""Up to here all sign flips are enumerated; above, as many are drawn as there are for 16 pairs."""
+"""Pairs up to which all sign flips are enumerated; above, as many are drawn as there are for 16 pairs."""
 MIN_PAIRS = 6
 """Fewer pairs earn no word: the smallest two-sided p, 2 / 2^n, is below 0.05 from six on."""
 MOST_PAIRS = 1000
-"""Where estimates of pairs still needed end."""
+"""Pairs at which estimates of those still needed end."""
 ROUNDING = 1e-9
 """Points below which a difference is rounding."""
 
 
 class Interval(NamedTuple):
+    """Both ends of an interval."""
+
     low: float
     high: float
 
@@ -140,7 +142,8 @@ def _sampled_sums(sample: Floats, seed: int) -> Floats:
 
 
 def signed_rank_p(differences: ArrayLike, seed: int = 0) -> float:
-    """Wilcoxon 1945 with the zeros of Pratt 1959, by flipping the signs of ranks: exact despite ties."""
+    """Two-sided p of Wilcoxon 1945 with the zeros of Pratt 1959, by flips of the ranks' signs: exact despite
+    ties."""
     sample = np.round(as_sample(differences), 9)
     return sign_flip_p(np.sign(sample) * stats.rankdata(np.abs(sample)), seed)
 
@@ -168,7 +171,7 @@ def superiority(differences: ArrayLike) -> Superiority:
 
 
 def verdict(interval: Interval, holm_p: float, pairs: int, margin: float = MARGIN) -> Word:
-    """What A does to B. The interval is the 95 % one of the mean difference, in points like the margin."""
+    """The word for what A does to B. The interval is the 95 % one of the mean, in points like the margin."""
     if not margin >= 0:
         raise ValueError(f"the margin is a number of points from 0 up, not {margin}")
     if pairs < MIN_PAIRS:

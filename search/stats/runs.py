@@ -1,4 +1,4 @@
-"""What a score is read against before arms are compared: failures, budget, noise of the seed.
+"""Figures that a score is read against before arms are compared: failures, budget, noise of the seed.
 
 Scores and accuracies are shares in [0, 1]; what is measured on scores has their unit.
 """
@@ -28,7 +28,8 @@ class FailureTable:
 
 
 def compare_failures(train_accuracy_a: ArrayLike, train_accuracy_b: ArrayLike, classes: int) -> FailureTable:
-    """Failed: final training accuracy below twice chance; of two classes, below halfway from chance to 1."""
+    """Runs of two arms that failed: final training accuracy below twice chance; of two classes, below halfway
+    from chance to 1."""
     if classes < 2:
         raise ValueError(f"accuracy has a chance level from two classes on, not for {classes}")
     limit = min(2 / classes, (1 + 1 / classes) / 2)
@@ -54,8 +55,8 @@ def expected_best(
     """Expected best of k of one arm's runs (Dodge et al. 2019, "Show Your Work"), in the unit of the scores.
 
     Unbiased: the mean best over all sets of k runs, none twice (Tang et al. 2020), since drawing with
-    replacement reads low. ValueError for a budget above the number of runs. The runs must be independent, as
-    in random search. Near that number the band is too narrow above: no resample tops the best run.
+    replacement reads low. The runs must be independent, as in random search. Near their number the band is
+    too narrow above: no resample tops the best run. Raises ValueError for a budget above their number.
     """
     ordered = np.sort(as_sample(scores))
     n = len(ordered)
@@ -81,7 +82,8 @@ class NoiseFloor:
 
 
 def noise_floor(groups_of_scores: Sequence[ArrayLike]) -> NoiseFloor:
-    """Pooled over groups, each one configuration under several seeds. ValueError where none has two runs."""
+    """The noise pooled over groups, each one configuration under several seeds. Raises ValueError where none
+    has two runs."""
     groups = [as_sample(group) for group in groups_of_scores]
     freedom = sum(len(group) - 1 for group in groups)
     if not freedom:

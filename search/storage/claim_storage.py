@@ -2,7 +2,7 @@
 
 Stock Optuna counts trials per call and worker, lets two workers pop one queued trial on SQLite, and forgets
 the trials of dead workers. Here a trial is created, counted, claimed and finished in one transaction each.
-What this module overrides of Optuna's by a private name, tests/storage/test_internals.py pins.
+tests/storage/test_internals.py pins the private names of Optuna's that are overridden here.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class BudgetSpent(Exception):
 
 
 class ClaimStorage(RowStorage):
-    """`worker` owns what it claims; None claims nothing. `budget`: trials that a study may hold."""
+    """A storage to run trials with. `worker`: the owner of what it claims, None to claim nothing; `budget`:
+    trials that a study may hold."""
 
     def __init__(
         self,
@@ -80,9 +81,8 @@ class ClaimStorage(RowStorage):
         return trial
 
     def fill(self, study_id: int, templates: Sequence[FrozenTrial]) -> None:
-        """Adds the templates that the study lacks, told by their place: all of them or none. Whoever else
-        fills the study waits meanwhile, and then adds nothing.
-        """
+        """Adds the templates that the study lacks, all or none of them: its nth trial is the nth template.
+        Whoever else fills the study waits meanwhile, and then adds nothing."""
         with transaction(self) as session:
             models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
             present = session.query(models.TrialModel).filter_by(study_id=study_id).count()
@@ -92,7 +92,7 @@ class ClaimStorage(RowStorage):
     def set_trial_state_values(
         self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
     ) -> bool:
-        """Taking a queued trial is a claim: False when another worker was first."""
+        """Sets the state. Taking a queued trial is a claim: False when another worker was first."""
         if state != TrialState.RUNNING:
             if trial_id in self._drafts:
                 self.annotate(trial_id, {})
@@ -114,7 +114,7 @@ class ClaimStorage(RowStorage):
         return True
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
-        """A pruner asks for the running trial at every report: this worker knows what it has written."""
+        """The trial; from memory where this worker runs it, since a pruner asks for it at every report."""
         if trial_id in self._drafts:
             self.annotate(trial_id, {})
         mirror = self._mirror
@@ -138,9 +138,9 @@ class ClaimStorage(RowStorage):
         distribution: BaseDistribution,
         previous_distribution: BaseDistribution | None,
     ) -> None:
-        """Raises ClaimLost, as do the next three: a worker taken for dead writes nothing into its successor's
-        attempt. A parameter that is there already was written before its answer was lost.
-        """
+        """Writes a parameter, or leaves it to the next write; one that is there was written before its answer
+        was lost. Raises ClaimLost, as do the next three: a worker taken for dead writes nothing into its
+        successor's attempt."""
         self._mirror = None
         if previous_distribution is None:  # the first of its name that this worker sees
             with transaction(self, or_there=True) as session:
@@ -228,7 +228,7 @@ class ClaimStorage(RowStorage):
         self._forget(trial_id)
 
     def give_back(self) -> None:
-        """All that this worker has goes back into the queue; what it has lost is another's."""
+        """Puts all that this worker has back into the queue; what it has lost is another's."""
         for trial_id in tuple(self.running):
             with suppress(ClaimLost):
                 self.release(trial_id)
@@ -249,8 +249,8 @@ class ClaimStorage(RowStorage):
             return self.leases.elsewhere(session, study_id, seconds)
 
     def reap(self, study_id: int, grace: float) -> list[int]:
-        """Numbers of the trials taken from dead workers: see Leases.dead. Silence means something only to who
-        had contact all that time."""
+        """Takes the trials of dead workers, see Leases.dead; returns their numbers. Silence means something
+        only to a worker that had contact all that time."""
         with transaction(self) as session:
             dead = self.leases.dead(session, study_id, grace)
         return [number for trial_id in dead if (number := self._take(study_id, trial_id, grace)) is not None]

@@ -24,13 +24,14 @@ COMMAND_SECONDS = 10.0
 
 
 def command_storage(url: str) -> BaseStorage:
-    """For a command that begins or continues a study; makes tables. To be called within the schema lock."""
+    """The storage of a command that begins or continues a study; makes tables. To be called within the
+    schema lock."""
     direct = ClaimStorage(url, engine_settings(url, "command"))
     return cached(PatientStorage(direct, Patience(COMMAND_SECONDS, tell=_nobody)))
 
 
 def _nobody(line: str) -> None:
-    """The workers tell of a database that is away; the command that started them need not as well."""
+    """Says nothing: the workers tell of a database that is away, the command that started them need not."""
 
 
 def make_tables(url: str) -> None:
@@ -65,10 +66,8 @@ def claims_of(study: Study) -> PatientStorage:
 
 
 def watch(url: str, writes: bool) -> BaseStorage:
-    """To look on: waits for no lock, makes nothing, reads a finished trial once. Raises DatabaseError.
-
-    Without `writes`, the database refuses them too.
-    """
+    """A storage to look on with: it waits for no lock, makes nothing, and reads a finished trial once. The
+    database refuses to be written to, unless `writes`. Raises DatabaseError."""
     parsed, engine_kwargs = make_url(url), engine_settings(url, "dashboard")
     backend = parsed.get_backend_name()
     if backend == "sqlite":

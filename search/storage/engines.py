@@ -68,7 +68,7 @@ def _password() -> str | None:
 
 @contextmanager
 def schema_lock(url: str) -> Iterator[None]:
-    """One process at a time makes tables and studies: Optuna's own creation of them races."""
+    """Lets one process at a time make tables and studies: Optuna's own creation of them races."""
     parsed = make_url(url)
     if is_sqlite(parsed):
         path = Path(parsed.database or "")
@@ -78,8 +78,8 @@ def schema_lock(url: str) -> Iterator[None]:
         return
     arguments = engine_settings(url, "lock")["connect_args"]
     engine = sqlalchemy.create_engine(parsed, poolclass=sqlalchemy.NullPool, connect_args=arguments)
-    # of a transaction in PostgreSQL: PgBouncer hands a session to others, with whatever locks it holds. Asked
-    # for again and again: who waited inside would keep one of few connections from who has the lock
+    # PostgreSQL's is a transaction's: PgBouncer hands a session to others, with whatever locks it holds. It
+    # is asked for again and again: waiting inside would keep one of few connections from whoever has it
     lock = {
         "mysql": sqlalchemy.func.get_lock("archsearch", 0),
         "postgresql": sqlalchemy.func.pg_try_advisory_xact_lock(_SCHEMA_LOCK),
@@ -110,7 +110,7 @@ def reaching(url: str) -> Iterator[None]:
 
 
 def reason(error: BaseException) -> str:
-    """What the driver said, in one line."""
+    """The driver's message, in one line."""
     cause = error.__cause__ if isinstance(error, optuna.exceptions.StorageInternalError) else error
     lines = str(getattr(cause, "orig", None) or cause or error).strip().splitlines()
     return lines[0] if lines else type(cause).__name__

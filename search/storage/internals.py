@@ -39,15 +39,17 @@ def cached(storage: RDBStorage) -> BaseStorage:
 
 
 def behind_cache(storage: BaseStorage) -> Any:
-    """What `cached` was given; the storage itself where it is not cached."""
+    """The storage that `cached` was given; the storage itself where it is not cached."""
     return storage._backend if isinstance(storage, _CachedStorage) else storage
 
 
 def storage_of(study: Study) -> BaseStorage:
+    """The storage that the study is in."""
     return study._storage
 
 
 def study_id_of(study: Study) -> int:
+    """The key of a study in its table."""
     return study._study_id
 
 

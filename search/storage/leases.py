@@ -41,8 +41,8 @@ def worker_name() -> str:
 
 @cache
 def _host() -> str:
-    """Where a pid means the same process: containers may share a host name, and so may machines that were
-    cloned, but not their pids."""
+    """The place in which a pid means one process: containers may share a host name, and so may machines that
+    were cloned, but not their pids."""
     try:
         namespace = str(Path("/proc/self/ns/pid").readlink()).strip("pid:[]")
         boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
@@ -140,8 +140,8 @@ class Leases:
         return None
 
     def dead(self, session: Session, study_id: int, grace: float) -> list[int]:
-        """Ids of the trials whose workers are silent for `grace` seconds by the database's clock, or a
-        process gone from this host. With an infinite grace, silence is not looked at."""
+        """Ids of the trials whose workers have been silent for more than `grace` seconds by the database's
+        clock, or are processes gone from this host. With an infinite grace, silence is not looked at."""
         owner, beat = models.TrialUserAttributeModel.__table__, models.TrialHeartbeatModel.__table__
         suspect = owner.c.value_json.like(f'"{_host()}:%')
         now = self.now(session)
@@ -152,9 +152,8 @@ class Leases:
         return [row.trial_id for row in rows if self._is_dead(row, now, grace)]
 
     def take(self, session: Session, study_id: int, trial_id: int, grace: float) -> int | None:
-        """Takes a trial from a dead worker: queued again, or failed after MAX_ATTEMPTS; its number. Looks
-        again with the trial locked: None where its worker has given a sign of life, or it is another's by
-        now."""
+        """Takes a trial from a dead worker, queues it again or fails it, and returns its number. Looks again
+        with the trial locked: None where its worker has given a sign of life, or it is another's by now."""
         trial = models.TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
         rows = self._running(session, study_id, models.TrialModel.__table__.c.trial_id == trial_id)
         if not rows or not self._is_dead(rows[0], self.now(session), grace):
@@ -195,7 +194,7 @@ class Leases:
         trial.datetime_complete = datetime.now()
 
     def _requeue(self, session: Session, trial: Any) -> None:
-        """Parameters and attributes stay; what an attempt reported goes, and the pruner's notes on it."""
+        """Queues it again: parameters and attributes stay; reports and the pruner's notes on them go."""
         trial.state = TrialState.WAITING
         session.query(models.TrialIntermediateValueModel).filter_by(trial_id=trial.trial_id).delete()
         notes = models.TrialSystemAttributeModel

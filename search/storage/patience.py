@@ -24,9 +24,10 @@ Result = TypeVar("Result")
 PATIENCE = 1800.0
 """Seconds that a call waits for a database that is away."""
 HURRY = 1.5
-"""Seconds that it waits when the process is to end."""
+"""Seconds that a call waits when the process is to end."""
 FIRST, LONGEST = 0.1, 5.0
-"""Seconds between two tries, doubled from try to try; half of it is random, so that workers spread."""
+"""Seconds between the first two tries, doubled from try to try, and most of them; half of it is random, so
+that workers spread."""
 FOR_GOOD = (
     "password authentication failed", "no password supplied", "permission denied", "readonly", "read-only",
     "no such table", "no such column", "does not exist", "disk is full", "disk i/o error", "malformed",
@@ -48,6 +49,7 @@ def is_transient(error: BaseException) -> bool:
 
 
 def to_stderr(line: str) -> None:
+    """Prints a line about the process itself, at once."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -66,7 +68,7 @@ class Patience:
         self.lock = threading.Lock()
 
     def call(self, function: Callable[[], Result]) -> Result:
-        """Raises what is not transient at once, what is after `seconds`."""
+        """The function's answer. Raises an error that is not transient at once, others after `seconds`."""
         start, delay = time.monotonic(), FIRST
         while True:
             try:
@@ -83,21 +85,23 @@ class Patience:
             delay = min(2 * delay, LONGEST)
 
     def _wait(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            if self.in_a_hurry() and left > HURRY / 4:
+        start = time.monotonic()
+        while True:
+            most = min(seconds, HURRY / 4) if self.in_a_hurry() else seconds
+            left = start + most - time.monotonic()
+            if left <= 0:
                 return
             time.sleep(min(left, 0.05))
 
     def note_failure(self, error: BaseException) -> None:
-        """The database was out of reach just now."""
+        """Notes that the database was out of reach just now."""
         with self.lock:
             if self.away_since is None:
                 self.away_since = time.monotonic()
                 self.tell(f"the database is out of reach, training goes on meanwhile: {reason(error)}")
 
     def note_success(self) -> None:
-        """The database answered just now."""
+        """Notes that the database answered just now."""
         if self.away_since is None:
             return
         with self.lock:

@@ -1,6 +1,6 @@
 """Optuna's SQL storage with fast reads, and attributes of a study that several workers change.
 
-What this module overrides of Optuna's by a private name, tests/storage/test_internals.py pins.
+tests/storage/test_internals.py pins the private names of Optuna's that are overridden here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from search.storage.internals import models, transaction
 
 
 class RowStorage(RDBStorage):
-    """Enough to look on; search.storage.claim_storage has what it takes to run trials."""
+    """A storage that is enough to look on; claim_storage has what it takes to run trials."""
 
     def __init__(self, url: str, engine_kwargs: dict[str, Any], **options: Any) -> None:
         try:
@@ -45,7 +45,7 @@ class RowStorage(RDBStorage):
             return rows.is_waiting(session, study_id)
 
     def unfinished(self, study_id: int) -> int:
-        """How many trials run or wait."""
+        """Number of trials that run or wait."""
         with transaction(self) as session:
             states = (TrialState.RUNNING, TrialState.WAITING)
             trials = session.query(models.TrialModel).filter_by(study_id=study_id)
@@ -63,6 +63,6 @@ class RowStorage(RDBStorage):
         gone: Iterable[str],
         unless: Callable[[dict[str, Any]], bool],
     ) -> None:
-        """All of it in one transaction: see rows.replace_system_attributes."""
+        """Replaces system attributes in one transaction: see rows.replace_system_attributes."""
         with transaction(self) as session:
             rows.replace_system_attributes(session, study_id, dict(values), gone, unless)

@@ -1,5 +1,5 @@
-"""Optuna's SQL tables, read by rows: its own way makes an object of every row, which is ten times slower. And
-attributes, written by rows.
+"""Optuna's SQL tables, read and written by rows: its own way makes an object of every row, which is ten times
+slower.
 
 Everything here happens within a transaction of the caller.
 """
@@ -59,7 +59,7 @@ def trial_attributes(session: Session, trial_id: int) -> Attributes:
 
 
 def write_trial_attributes(session: Session, trial_id: int, values: Attributes) -> None:
-    """User attributes of a trial whose row is locked. Optuna takes three statements for each."""
+    """Writes user attributes of a trial whose row is locked. Optuna takes three statements for each."""
     table = models.TrialUserAttributeModel.__table__
     present = set(session.scalars(sqlalchemy.select(table.c.key).where(table.c.trial_id == trial_id)))
     rows = [{"trial_id": trial_id, "key": key, "value_json": json.dumps(v)} for key, v in values.items()]
@@ -72,8 +72,8 @@ def write_trial_attributes(session: Session, trial_id: int, values: Attributes) 
 
 
 def change_study_attribute(session: Session, study_id: int, name: str, change: Callable[[Any], Any]) -> Any:
-    """A user attribute of a study as `change` makes it of what is stored, None at first; nobody else changes
-    it meanwhile."""
+    """Makes a user attribute of a study what `change` makes of the stored one, None at first, and returns it.
+    Nobody else changes it meanwhile."""
     models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
     model = models.StudyUserAttributeModel
     row = session.query(model).filter_by(study_id=study_id, key=name).one_or_none()
@@ -92,8 +92,8 @@ def replace_system_attributes(
     gone: Iterable[str],
     unless: Callable[[Attributes], bool],
 ) -> None:
-    """Writes system attributes of a study and removes those that are `gone`, unless what is stored of
-    `values` says otherwise when nobody else can change it any more."""
+    """Writes system attributes of a study and removes those that are `gone`. `unless` is asked with what is
+    stored of `values`, when nobody else can change it any more: where it says so, nothing is done."""
     models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
     model = models.StudySystemAttributeModel
     present = {row.key: row for row in model.where_study_id(study_id, session)}
@@ -178,7 +178,7 @@ def _assembled(rows: Iterable[Any], parts: _Parts) -> list[FrozenTrial]:
 
 @lru_cache(maxsize=1024)
 def _distribution(text: str) -> BaseDistribution:
-    """The same object for the same text: distributions are values, and a study has a dozen."""
+    """A distribution, the same object for the same text: they are values, and a study has a dozen."""
     return json_to_distribution(text)
 
 

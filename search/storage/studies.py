@@ -91,6 +91,7 @@ def set_attributes(study: Study, **values: Any) -> None:
 
 
 def not_ours(name: str) -> SpecError:
+    """The error where a study was made by another program."""
     return SpecError(f"the study {name!r} was not made by archsearch: choose another with --name")
 
 
@@ -148,7 +149,7 @@ def plan_of(storage: BaseStorage, name: str) -> dict[str, Any] | None:
 
 
 def confirmation_of(study: Study) -> Study | None:
-    """The confirmation of a search, in the same database."""
+    """The confirmation of a search, in the same database; None where there is none."""
     name = confirmation_name(study.study_name)
     return None if plan_of(storage_of(study), name) is None else beside(study, name)
 
@@ -169,7 +170,7 @@ def repeats_name(study: str) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of what decides results."""
+    """Versions of Python and of the libraries that decide results."""
     names = ("archsearch", "torch", "torchvision", "optuna", "numpy")
     return {"python": platform.python_version(), **{name: _version(name) for name in names}}
 

@@ -1,4 +1,4 @@
-"""What is stored of a study, as a value with types. No other module knows the names of its attributes."""
+"""A study's stored attributes, as a value with types. No other module knows their names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from search.spec.tables import DEFAULT_BASELINE
 from search.storage.attributes import Attribute, Stored
 
 PUBLISHED = "archsearch:published"
-"""System attribute of a study: how many finished trials its page tells of."""
+"""System attribute of a study: number of finished trials that its page tells of."""
 REPEATS = "collection of repeats"
 KINDS = {"search": "run", "confirmation": "confirm", REPEATS: "repeat"}
 """Kinds of studies, with the command that each belongs to."""
@@ -37,7 +37,7 @@ class StudyRecord(Stored):
     plan = Attribute[dict[str, Any] | None](None, "confirmation")
     """What a confirmation trains and tests; None for other studies."""
     test_reads = Attribute[int](0)
-    """How often a network was evaluated on test images."""
+    """Number of times that a network was evaluated on test images."""
 
     @property
     def stored(self) -> dict[str, Any]:
@@ -51,7 +51,7 @@ class StudyRecord(Stored):
 
     @property
     def checkpoint_key(self) -> str:
-        """Tells its checkpoints from those of other studies of its name."""
+        """Key that tells its checkpoints from those of other studies of its name."""
         return self.key or self.spec_fingerprint
 
 

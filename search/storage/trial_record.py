@@ -1,4 +1,4 @@
-"""What is stored of a trial, as a value with types. No other module knows the names of its attributes.
+"""A trial's stored attributes, as a value with types. No other module knows their names.
 
 To store something else, add a line to TrialRecord; `TrialRecord.attributes` makes what is written.
 """
@@ -18,7 +18,7 @@ from search.storage.attributes import Attribute, Stored
 from search.storage.internals import QUEUED_PARAMS, trial_id_of
 
 TURN = "archsearch:slot"
-"""System attribute of a trial: how many trials the sampler had been asked for before this one."""
+"""System attribute of a trial: number of trials that the sampler had been asked for before this one."""
 
 
 @dataclass(frozen=True)
@@ -29,21 +29,21 @@ class TrialRecord(Stored):
 
     # known before it is trained
     arm = Attribute[str]("")
-    """Empty until it is known."""
+    """Name of its arm; empty until it is known."""
     seed = Attribute[int | None](None)
     """Seed of weights, batches and augmentation."""
     depth = Attribute[int](0)
     """Convolutions on the main path; 0 until it is known."""
     architecture_json = Attribute[str]("", "architecture")
     fingerprint = Attribute[str]("")
-    """Equal for trials that train the same network in the same way, seeds apart."""
+    """Fingerprint of what is trained and how, seeds apart."""
     device = Attribute[str | None](None)
-    """cpu or cuda."""
+    """Kind of its device: cpu or cuda."""
     num_params = Attribute[int | None](None, "params")
     macs = Attribute[int | None](None)
     """Multiply-adds for one image."""
     group = Attribute[int | None](None)
-    """Of a search: the draw that it belongs to. Of a confirmation: the recipe and seed, see
+    """Number of the draw that it belongs to; of the recipe and seed in a confirmation, see
     PlannedRun.twins."""
     lead = Attribute[bool | None](None)
     """Whether the sampler drew it; its followers copy it."""
@@ -59,23 +59,23 @@ class TrialRecord(Stored):
     data_seed = Attribute[int | None](None)
     """Seed of its split of the images; None: the study's."""
     members = Attribute[int | None](None)
-    """How many runs were trained as one network, in confirmations of early versions."""
+    """Number of runs that were trained as one network, in confirmations of early versions."""
     test_accuracy = Attribute[float | None](None)
     # how it ended
     outcome = Attribute[str | None](None)
-    """complete, pruned, diverged, oom, infeasible, error or lost."""
+    """One of complete, pruned, diverged, oom, infeasible, error and lost."""
     epochs = Attribute[int](0)
     """Epochs that were trained."""
     train_accuracy = Attribute[float | None](None)
-    """In the last epoch, on images as they were trained on."""
+    """Accuracy in the last epoch, on images as they were trained on."""
     val_accuracy = Attribute[float | None](None)
-    """Mean of the last epochs; chance where it diverged."""
+    """Mean accuracy of the last epochs; chance where it diverged."""
     val_loss = Attribute[float | None](None)
     train_seconds = Attribute[float | None](None)
     images_per_second = Attribute[float | None](None)
     loss_at_start = Attribute[float | None](None)
     cause = Attribute[str]("unknown")
-    """fine, vanished, exploded, collapsed, slow or diverged."""
+    """One of fine, vanished, exploded, collapsed, slow and diverged."""
     grad_ratio = Attribute[float | None](None)
     """log10 of the first over the last convolution's gradient, at the start of training."""
     feature_cosine = Attribute[float | None](None)
@@ -95,9 +95,9 @@ class TrialRecord(Stored):
     origin = Attribute[int](0)
     """Number of the trial that was repeated."""
     changed = Attribute[dict[str, Any]]({})
-    """What was changed: new values by name."""
+    """New values of what was changed, by name."""
     difference = Attribute[str | None](None)
-    """What an unchanged repeat showed, in a line."""
+    """Line about what an unchanged repeat showed."""
 
     @property
     def stored(self) -> dict[str, Any]:
@@ -125,7 +125,7 @@ class TrialRecord(Stored):
 
     @property
     def turn(self) -> int | None:
-        """How many trials the sampler had been asked for before it; None for queued trials."""
+        """Number of trials that the sampler had been asked for before it; None for queued trials."""
         return self.trial.system_attrs.get(TURN)
 
     @property
@@ -176,7 +176,7 @@ class TrialRecord(Stored):
 
     @property
     def architecture(self) -> Architecture | None:
-        """None where it is not known, or cannot be built here."""
+        """Its architecture; None where it is not known, or cannot be built here."""
         try:
             return Architecture.from_json(self.architecture_json) if self.architecture_json else None
         except ValueError:  # an arm, a norm that is not installed here
@@ -189,5 +189,5 @@ def records_of(study: Study) -> list[TrialRecord]:
 
 
 def finished(records: Iterable[TrialRecord]) -> int:
-    """How many have ended, in whatever way."""
+    """Number of those that have ended, in whatever way."""
     return sum(record.is_finished for record in records)

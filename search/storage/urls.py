@@ -47,7 +47,7 @@ def storage_url(option: str | None) -> str:
 
 
 def is_sqlite(url: URL | str) -> bool:
-    """Whether it is a file."""
+    """Whether the database is a file."""
     return make_url(url).get_backend_name() == "sqlite"
 
 

@@ -1,4 +1,4 @@
-"""Where interrupted trials stand, on disk: written whole or not at all, checked before they are believed.
+"""Checkpoints of interrupted trials on disk: written whole or not at all, checked before they are believed.
 
     <root>/<study>-<key>/<trial>/<worker>/e000007-b000000.pt     tensors and plain values
                                           e000007-b000000.json   its manifest, written last
@@ -34,12 +34,12 @@ KEPT = 2
 """Checkpoints of an attempt that stay: the newest, and one to fall back on."""
 LEFT_FREE = 256 << 20
 """Bytes of a disk that checkpoints leave free."""
-MANIFEST_BYTES = 64 << 10
-LARGEST = 8 << 30
+MANIFEST_BYTES, LARGEST = 64 << 10, 8 << 30
+"""Most bytes of a manifest and of a state: a larger one is damaged."""
 
 
 def checkpoint_seconds() -> float:
-    """Least time of training between two checkpoints; 0: one after every epoch. Raises SpecError."""
+    """Least training seconds between two checkpoints; 0: one after every epoch. Raises SpecError."""
     return environment.seconds("ARCHSEARCH_CHECKPOINT_SECONDS", "2")
 
 
@@ -49,22 +49,23 @@ class StudyCheckpoints:
 
     folder: Path
     seconds: float
-    """Least time of training between two of a trial."""
+    """Least training seconds between two checkpoints of a trial."""
 
     @staticmethod
     def of(study: str, key: str) -> StudyCheckpoints:
-        """Those of a study by its name; `key` tells apart studies of one name in different databases. A name
-        is no path here."""
+        """The checkpoints of the study of this name; `key` tells apart studies of one name in different
+        databases. A name is no path here."""
         name = re.sub(r"[^A-Za-z0-9_-]", "_", study)[:60]
         digest = hashlib.sha256(f"{study} {key}".encode()).hexdigest()[:12]
         return StudyCheckpoints(checkpoint_folder() / f"{name}-{digest}", checkpoint_seconds())
 
     def trial(self, number: int, worker: str, identity: dict[str, Any]) -> Checkpoints:
+        """The checkpoints of one trial; `worker` names the folder that they are written into."""
         own = re.sub(r"[^A-Za-z0-9_-]", "_", worker)[-80:]
         return Checkpoints(self.folder / f"{number:06}", own, identity, self.seconds)
 
     def sweep(self, finished: Iterable[int]) -> None:
-        """Removes what trials left that have finished elsewhere."""
+        """Removes the checkpoints of trials that have finished elsewhere."""
         for number in finished:
             shutil.rmtree(self.folder / f"{number:06}", ignore_errors=True)
 
@@ -146,7 +147,7 @@ class Checkpoints:
         return state
 
     def remove(self) -> None:
-        """Removes them all, when the trial has finished."""
+        """Removes all of them, when the trial has finished."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

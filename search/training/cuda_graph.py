@@ -34,7 +34,8 @@ class Recorder(Protocol):
     def replay(self) -> None:
         """Does on the device what was recorded, and no Python."""
 
-    def free(self) -> None: ...
+    def free(self) -> None:
+        """Gives back what was recorded, and its memory."""
 
 
 class Stepper:
@@ -47,13 +48,14 @@ class Stepper:
     """
 
     def __init__(self, recorder: Recorder | None) -> None:
-        """Without a recorder all steps are taken as they are."""
+        """All steps are taken as they are where there is no recorder."""
         self.recorder = recorder
         self.warm_ups = 0
         self.recorded = False
 
     def take(self, step: Callable[[], None]) -> None:
-        """`step` is the same every time. It is not kept: a cycle would hold a run's memory after its end."""
+        """Takes the step, the same one every time. It is not kept: a cycle would hold a run's memory after
+        its end."""
         if self.recorder and not self.recorded and self.warm_ups == WARM_UP:
             self._record(self.recorder, step)
         if self.recorder is None:
@@ -130,7 +132,7 @@ _broken: list[torch.cuda.CUDAGraph] = []
 
 
 def recorder_for(device: torch.device) -> Recorder | None:
-    """None where steps are not captured."""
+    """A CUDA graph on a GPU; None elsewhere: there steps are not captured."""
     return CudaRecorder(device) if device.type == "cuda" else None
 
 

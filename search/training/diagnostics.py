@@ -1,4 +1,4 @@
-"""Why a network learns or does not: gradients by layer, features by image. Torch only.
+"""Measures of why a network learns or does not: gradients by layer, features by image. Torch only.
 
 Everything is read from what training computes anyway: gradients where a step left them, activations while a
 batch passes. It changes no number of the training, and is never part of a trial's value.
@@ -27,15 +27,17 @@ COLLAPSED = 0.95
 IMPAIRED = 0.5
 """Share of the way from chance to 1 that the training accuracy of a fine network has gone."""
 TINIEST = 1e-30
-"""Stands for a gradient that underflowed, which so has a logarithm too."""
+"""A stand-in for a gradient that underflowed, so that it has a logarithm too."""
 WATCHED_IMAGES = 64
 """Images of a batch that are looked at."""
 
 
 @dataclass(frozen=True)
 class Measures:
+    """What one step and one batch show of a network."""
+
     grad_ratio: float
-    """log10 of the gradient norm of the first over that of the last of the block convs of the same shape."""
+    """log10 of the gradient norm of the first over that of the last block conv of the same shape."""
     grad_slope: float
     """Decades per conv by which the gradient norm grows from first to last; fitted, one offset per shape."""
     update_ratio: float
@@ -53,7 +55,7 @@ class Measures:
 
 
 class Probe:
-    """Looks on while a network is trained."""
+    """An onlooker at the training of a network."""
 
     def __init__(self, network: Network) -> None:
         self.blocks: list[Block] = network.blocks
@@ -65,10 +67,11 @@ class Probe:
         self.features = torch.empty(0)
 
     def is_silent(self) -> bool:
-        """Zero-initialised branches give their convs no gradient at the first step, which is no disease."""
-        return any(block.scale is not None or block.gain_is_zero() for block in self.blocks)
+        """Whether branches start at zero: their convs get no gradient at the first step, and are not ill."""
+        return any(block.start != "usual" for block in self.blocks)
 
     def before_step(self) -> None:
+        """Remembers the weights, so that the step that follows can be measured."""
         self.before = [weight.clone() for weight in self.weights]
 
     def measure(self) -> Measures:
@@ -131,13 +134,15 @@ def _by_shape(shapes: Sequence[tuple[int, ...]]) -> list[list[int]]:
 
 
 def grad_ratio(norms: Sequence[float], shapes: Sequence[tuple[int, ...]]) -> float:
-    """Decades; convs of equal shape only, since the norm depends on the fan."""
+    """Measures.grad_ratio, of the two convs of equal shape that lie furthest apart: the norm depends on the
+    fan."""
     widest = max(_by_shape(shapes), key=lambda group: group[-1] - group[0])
     return _log(norms[widest[0]]) - _log(norms[widest[-1]])
 
 
 def grad_slope(norms: Sequence[float], shapes: Sequence[tuple[int, ...]]) -> float:
-    """Least squares of log10 norm on the conv's index with an offset for each shape; 0 where undetermined."""
+    """Measures.grad_slope: least squares of log10 norm on the conv's index with an offset for each shape; 0
+    where undetermined."""
     along = across = 0.0
     for group in _by_shape(shapes):
         logs = [_log(norms[i]) for i in group]
@@ -148,19 +153,21 @@ def grad_slope(norms: Sequence[float], shapes: Sequence[tuple[int, ...]]) -> flo
 
 
 def feature_cosine(features_NF: Tensor) -> float:
-    """Mean cosine over all pairs of different images; an image without features looks like any other."""
-    if not features_NF.isfinite().all():
+    """Measures.feature_cosine. An image without features looks like any other: its cosines are 1, and so is
+    every cosine where features are not finite."""
+    count = len(features_NF)
+    if count < 2 or not features_NF.isfinite().all():
         return 1.0
-    unit_NF = torch.nn.functional.normalize(features_NF.double(), dim=1)
-    count = len(unit_NF)
-    silent = (unit_NF.abs().sum(1) == 0).sum()
-    if count < 2 or silent == count:
-        return 1.0
-    total = unit_NF.sum(0).square().sum() - (count - silent)
-    return float(total / (count * (count - 1)))
+    # squares of float32 neither overflow nor underflow in double precision: no length is too small
+    unit_NF = torch.nn.functional.normalize(features_NF.double(), dim=1, eps=1e-60)
+    awake = int((unit_NF != 0).any(1).sum())
+    pairs, awake_pairs = count * (count - 1), awake * (awake - 1)
+    total = float(unit_NF.sum(0).square().sum()) - awake
+    return (total + pairs - awake_pairs) / pairs
 
 
 def stable_rank(features_NF: Tensor) -> float:
+    """Measures.stable_rank; 0 where features are not finite, or the same for all images."""
     centred_NF = features_NF.double() - features_NF.double().mean(0)
     scale = centred_NF.abs().max()
     if not scale.isfinite() or scale == 0:
@@ -171,6 +178,7 @@ def stable_rank(features_NF: Tensor) -> float:
 
 
 def dead_share(outputs: Sequence[Tensor]) -> float:
+    """Measures.dead_share, of the output NCHW of every block."""
     dead = sum(int((out.amax((0, 2, 3)) <= 0).sum()) for out in outputs)
     return dead / sum(out.shape[1] for out in outputs)
 

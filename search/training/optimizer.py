@@ -28,17 +28,18 @@ class Optimizer:
         ]
         self.groups = [_Group(group, decay, self.sgd) for group, decay in groups if group]
         self.taken = 0
-        """Steps that were taken."""
+        """Steps taken so far."""
 
     def zero_grad(self) -> None:
+        """Lets all gradients go."""
         for group in self.groups:
             for parameter in group.parameters:
                 parameter.grad = None
 
     @torch.no_grad()
     def step(self, lr: float | Tensor) -> None:
-        """A rate that is a tensor, on the device, may be changed in place between replays of a captured
-        step."""
+        """Takes a step at the rate `lr`. One that is a tensor, on the device, may be changed in place between
+        replays of a captured step."""
         for group in self.groups:
             parameters, gradients, decay = group.parameters, group.gradients(), group.decay
             if self.sgd:
@@ -49,10 +50,12 @@ class Optimizer:
         self.taken += 1
 
     def state(self) -> dict[str, Any]:
+        """What it remembers of earlier steps; `restore` takes it."""
         return {"taken": self.taken, "groups": [group.tensors() for group in self.groups]}
 
     @torch.no_grad()
     def restore(self, state: dict[str, Any]) -> None:
+        """Goes on from what `state` gave, of the same network."""
         self.taken = state["taken"]
         for group, stored in zip(self.groups, state["groups"], strict=True):
             for tensor, value in zip(group.tensors(), stored, strict=True):
@@ -80,7 +83,7 @@ class _Group:
 
 
 def autocast_of(config: TrainConfig, device: torch.device) -> torch.autocast:
-    """The context in which a network is evaluated forward."""
+    """The context of a forward pass."""
     return torch.autocast(device.type, torch.bfloat16, enabled=uses_bfloat16(config.precision, device))
 
 

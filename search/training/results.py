@@ -1,4 +1,4 @@
-"""What a training run shows: after every epoch, on validation images, and in the end."""
+"""What a training run shows: after every epoch, and in the end."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ from search.data.batches import TrainingData, validation_batches
 from search.training.diagnostics import Measures, Probe, watching
 
 State = dict[str, Any]
-"""Where a run stands, in tensors and plain values: loading it runs no code."""
+"""The state of a run, in tensors and plain values: loading it runs no code."""
 
 
 @dataclass(frozen=True)
 class EpochResult:
+    """What one epoch shows. Losses are mean cross-entropies, accuracies shares of images."""
+
     epoch: int
-    """From 1."""
+    """Its number, from 1."""
     train_loss: float
     train_accuracy: float
-    """Share of the epoch's images classified right as they were trained on."""
+    """Share classified right as they were trained on: augmented, by the weights before each step."""
     val_loss: float
     val_accuracy: float
     measures: Measures | None
-    """Measured at the epoch's last step and on validation images; None for networks that are not ours."""
+    """Measures of the epoch's last step and of validation images; None for networks that are not ours."""
 
     @staticmethod
     def of(values: State) -> EpochResult:
@@ -37,16 +39,18 @@ class EpochResult:
 
 @dataclass(frozen=True)
 class TrainResult:
+    """What a run shows in the end."""
+
     outcome: str
-    """complete; stopped, by on_epoch; diverged; interrupted, in mid-epoch."""
+    """complete, stopped (by on_epoch), diverged or interrupted."""
     epochs: tuple[EpochResult, ...]
     seconds: float
     """Training seconds, those before an interruption included."""
     images_per_second: float
-    """Images trained on by second; validation counts in the time."""
+    """Images trained on per second of the whole run, validation included."""
     loss_at_start: float
     start: Measures | None
-    """Measured at the first step; at the first epoch's last step where branches start at zero."""
+    """Measures of the first step; of the first epoch's last step where branches start at zero."""
 
 
 @torch.no_grad()

@@ -21,12 +21,12 @@ from search.training.optimizer import Optimizer, autocast_of
 from search.training.results import EpochResult, State, TrainResult, evaluate
 
 DIVERGED_LOSS = 10.0
-"""Times the starting loss, above which a run has diverged."""
+"""Multiple of the starting loss above which a run has diverged."""
 
 OnEpoch = Callable[[EpochResult], bool | None]
-"""Is told of every epoch; true ends the run."""
+"""A function that is told of every epoch; true ends the run."""
 Keep = Callable[[Callable[[], State], bool], None]
-"""Is offered the state after an epoch; with True it is asked to keep it."""
+"""A function that is offered the state after an epoch; with True it is asked to keep it."""
 
 
 def train(
@@ -73,7 +73,7 @@ class TrainingRun:
         self.stepper = Stepper(recorder_for(device))
         self.steps = config.epochs * self.feed.steps
         self.step = self.images = self.done = 0
-        """Steps and images so far; `done` are the steps of the epoch."""
+        """Steps and images so far; `done` counts the steps of the epoch."""
         self.loss_at_start = math.nan
         self.probe = Probe(network) if isinstance(network, Network) else None
         self.start: Measures | None = None
@@ -86,12 +86,14 @@ class TrainingRun:
         self.averages = (math.nan, math.nan)
         """Loss and accuracy of the last epoch, on its images as they were trained on."""
         self.before, self.started = 0.0, time.perf_counter()
-        """Training seconds before an interruption, and since when it trains."""
+        """Training seconds before an interruption, and the clock at the start of those since."""
 
     def seconds(self) -> float:
+        """Training seconds so far."""
         return self.before + time.perf_counter() - self.started
 
     def result(self, outcome: str) -> TrainResult:
+        """What the run has shown when it ends with this outcome."""
         seconds = self.seconds()
         speed = self.images / seconds if seconds else 0.0
         return TrainResult(outcome, tuple(self.history), seconds, speed, self.loss_at_start, self.start)
@@ -102,6 +104,7 @@ class TrainingRun:
         self.optimizer.zero_grad()
 
     def state(self) -> State:
+        """The state of the run; `restore` takes it."""
         return {
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state(),
@@ -119,6 +122,7 @@ class TrainingRun:
         }
 
     def restore(self, state: State) -> None:
+        """Goes on from a state. Raises RuntimeError and KeyError for one of another network."""
         self.network.load_state_dict(state["network"])
         self.optimizer.restore(state["optimizer"])
         self.step, self.images, self.before = state["step"], state["images"], state["seconds"]
@@ -146,6 +150,7 @@ class TrainingRun:
         return self.average()
 
     def begin_epoch(self) -> None:
+        """Draws the epoch's batches and sets its rates; it may stand in its midst."""
         steps, first = self.feed.steps, self.step - self.done
         self.network.train()
         self.feed.draw(len(self.history) + 1, self.done)
@@ -153,6 +158,7 @@ class TrainingRun:
         refill(self.rates_S, torch.tensor(rates, dtype=self.rates_S.dtype))
 
     def before_step(self) -> None:
+        """Readies the probe for a step that is measured: the run's first, and the last of every epoch."""
         if self.probe and (self.step == 0 or self.done == self.feed.steps - 1):
             self.probe.before_step()
 

@@ -18,7 +18,7 @@ from search.storage.trial_record import records_of
 from search.trials.listeners import Ended, Listener
 
 BEST = 3
-"""Trials of each arm that carry artifacts. One that a better trial overtakes later keeps its own."""
+"""Trials of each arm that carry artifacts, at least: one that is overtaken later keeps its own."""
 
 
 class KeepBest(Listener):

@@ -26,8 +26,8 @@ from search.trials.setup import Setup, drawn_setup
 
 
 class Splits:
-    """From a seed: what a run trains and validates on, and its test images. Keeps the last split: runs
-    that are trained alone are queued seed by seed."""
+    """The split that a seed makes: what a run trains and validates on, and its test images. The last one is
+    kept, since runs are queued seed by seed."""
 
     def __init__(self, whole: DataSet, config: DataConfig, device: torch.device) -> None:
         self.whole, self.config, self.device = whole, config, device
@@ -42,7 +42,7 @@ class Splits:
         return self.last[1]
 
     def test(self, seed: int) -> Images:
-        """Its test images, which it has not trained on."""
+        """The test images of such a run, none of which it has seen."""
         return self.last[2] if self.last and self.last[0] == seed else self._parts(seed).test
 
     def _parts(self, seed: int) -> Parts:
@@ -51,6 +51,8 @@ class Splits:
 
 @dataclass(frozen=True)
 class ConfirmationTrials:
+    """The trials of a confirmation: their recipes and seeds were queued when it began."""
+
     spec: StudySpec
     image_shape: tuple[int, int, int]
     splits: Splits
@@ -62,7 +64,8 @@ class ConfirmationTrials:
         return drawn_setup(trial, self.spec, self.image_shape, self.splits(seed), seed, data_seed=seed)
 
     def build(self, trial: optuna.Trial, setup: Setup) -> Network:
-        """Raises StudyFailed when a twin, perhaps on another machine, started from other weights."""
+        """Builds the network. Raises StudyFailed when a twin, perhaps on another machine, started from other
+        weights."""
         network = build(setup.architecture, setup.config.seed)
         weights, arm = weights_fingerprint(network), ARMS[setup.architecture.block]
         self.claims.annotate(trial_id_of(trial), TrialRecord.attributes(weights=weights))
@@ -84,7 +87,7 @@ class TestAccuracy(Listener):
     """Evaluates a network on its test images, once, when it is trained."""
 
     essential = True
-    __test__ = False  # no test of pytest's
+    __test__ = False  # it is no test case of pytest's
 
     def __init__(self, trial: optuna.Trial, splits: Splits, claims: PatientStorage) -> None:
         self.trial, self.splits, self.claims = trial, splits, claims
@@ -92,7 +95,7 @@ class TestAccuracy(Listener):
     def ended(self, end: Ended) -> dict[str, Any]:
         if end.ending.outcome == "diverged":
             return {"test_accuracy": end.ending.value}
-        # before: a reading that is lost counts too
+        # first, since a reading that is lost counts too
         self.claims.count_up(study_id_of(self.trial.study), StudyRecord.test_reads.name)
         images, data = self.splits.test(end.setup.config.seed), end.setup.data
         data = replace(

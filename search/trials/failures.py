@@ -15,6 +15,7 @@ PASSING = (SearchError, ClaimLost, optuna.exceptions.StorageInternalError)
 
 
 def is_out_of_memory(error: Exception) -> bool:
+    """Whether there was too little memory, of the CPU or of a GPU."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     words = ("can't allocate memory", "out of memory", "_STATUS_ALLOC_FAILED")  # of CPU, CUDA, cuBLAS, cuDNN
@@ -35,7 +36,7 @@ def raise_device_failure(error: Exception) -> None:
 
 
 def free(device: torch.device) -> None:
-    """Gives back what is no longer used of a GPU's memory, for others."""
+    """Gives back memory of a GPU that is no longer used, for others."""
     if device.type == "cuda":
         gc.collect()
         torch.cuda.empty_cache()

@@ -1,5 +1,5 @@
-"""Listeners: what is told of every event of a training run. Reports, curves, artifacts, the screen of a
-repeat and trackers hook in here and nowhere else: a tracker is a Listener of its own, and a line in
+"""Listeners are told of every event of a training run. Reports, curves, artifacts, the screen of a repeat and
+trackers hook in here and nowhere else: a tracker is a Listener of its own, and a line in
 `runner.listeners_of`."""
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Ended:
 
 
 class Listener:
-    """Is told of one run. Whatever it does not care for, it leaves as it is here."""
+    """A listener of one run. An event that it does not care for, it leaves as it is here."""
 
     essential: ClassVar[bool] = False
     """Whether the run must not go on without it. An error of another listener is told once and costs
@@ -50,7 +50,7 @@ class Listener:
 
     def ended(self, end: Ended) -> dict[str, Any]:
         """The run has ended; the trial still runs in the database. Returns fields of TrialRecord to be
-        stored. Raises Interrupted."""
+        stored. An essential listener may raise Interrupted."""
         return {}
 
     def close(self) -> None:
@@ -58,7 +58,7 @@ class Listener:
 
 
 class Listeners(Listener):
-    """Several as one, told in their order."""
+    """Several listeners as one, told in their order; their fields are merged."""
 
     essential = True
 
@@ -78,20 +78,30 @@ class Listeners(Listener):
         return _merged(self._tell("ended", end))
 
     def close(self) -> None:
-        self._tell("close")
+        errors = []
+        for member in self.members:  # each, whatever becomes of the others
+            try:
+                _tell(member, "close")
+            except Exception as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
     def _tell(self, event: str, *told: Any) -> list[Any]:
-        """What each member answers; nothing of one that failed and is not essential."""
-        answers = []
-        for member in self.members:
-            try:
-                answers.append(getattr(member, event)(*told))
-            except Exception as error:
-                if member.essential:
-                    raise
-                name = type(member).__name__
-                tell_once(f"{name} failed, trials go on without: {type(error).__name__}: {error}", name)
-        return answers
+        """The answers of all members that did not fail."""
+        return [answer for member in self.members for answer in _tell(member, event, *told)]
+
+
+def _tell(member: Listener, event: str, *told: Any) -> list[Any]:
+    """The answer in a list; an empty one where the listener failed and is not essential."""
+    try:
+        return [getattr(member, event)(*told)]
+    except Exception as error:
+        if member.essential:
+            raise
+        name = type(member).__name__
+        tell_once(f"{name} failed, trials go on without: {type(error).__name__}: {error}", name)
+        return []
 
 
 def _merged(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:

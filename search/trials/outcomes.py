@@ -19,12 +19,14 @@ LAST_EPOCHS = 3
 
 @dataclass(frozen=True)
 class Ending:
+    """What came of a run that was not interrupted."""
+
     outcome: str
     state: TrialState
     value: float
     """Validation accuracy, 0 to 1."""
     attributes: dict[str, Any]
-    """What is stored besides."""
+    """User attributes to be stored, TrialRecord's."""
 
 
 def ending_of(architecture: Architecture, classes: int, result: TrainResult) -> Ending:

@@ -17,7 +17,9 @@ from search.data.images import Parts
 from search.design.space import Values, make_architecture, make_config, values_of
 from search.design.variations import Recipe, widest_distributions
 from search.errors import SpecError
+from search.keys import keys_of
 from search.spec.study import StudySpec
+from search.spec.tables import TrainSettings
 from search.storage.studies import open_study, repeats_name
 from search.storage.study_record import REPEATS
 from search.storage.trial_record import TrialRecord, records_of
@@ -31,20 +33,24 @@ from search.trials.setup import Setup
 
 @dataclass(frozen=True)
 class Repetition:
+    """A run of a recipe that was trained before."""
+
     recipe: Recipe
     result: TrainResult
     value: float
     """Validation accuracy, 0 to 1: mean of the last epochs."""
     attributes: dict[str, Any]
-    """What is stored of it, as of any trial."""
+    """User attributes to be stored, as of any trial."""
 
 
 def recipe_of(origin: TrialRecord, spec: StudySpec) -> Recipe:
-    """What a stored trial was made of. Raises SpecError where that is not known."""
+    """What a stored trial was made of, be it a repeat with something changed. Raises SpecError where that is
+    not known."""
     if origin.seed is None:
         raise SpecError(f"trial {origin.number} has no seed: it was not trained by archsearch")
     values = values_of(origin.drawn, spec.space) | {"block": origin.arm}
-    return Recipe(values, spec.train, origin.seed)
+    settings = {key: value for key, value in origin.changed.items() if key in keys_of(TrainSettings)}
+    return Recipe(values, replace(spec.train, **settings), origin.seed)
 
 
 def repeat(
@@ -55,8 +61,8 @@ def repeat(
         torch.set_num_threads(1)  # as in a search: more threads change the order of sums
     setup = _set_up(recipe, spec, parts, device)
     heard = Listeners([Curve(), *listeners])
-    heard.began(setup, [])
     try:
+        heard.began(setup, [])
         network = build(setup.architecture, recipe.seed)
         # to its end, whatever a listener wishes
         result = train(network, setup.data, setup.config, lambda epoch: heard.epoch_ended(epoch) and False)
@@ -114,6 +120,7 @@ def keep(
     links = TrialRecord.attributes(
         origin=origin.number,
         changed=changes,
+        data_seed=origin.data_seed,
         difference=None if changes else difference(origin, repetition),
     )
     distributions = _distributions(study, repetition.recipe.values)

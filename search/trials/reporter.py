@@ -20,7 +20,7 @@ FLUSH_STEP = 0.2
 
 
 class AttemptOver(Exception):
-    """The attempt is over."""
+    """Something is reported of an attempt that is over."""
 
 
 class Reporter(Listener):
@@ -38,7 +38,8 @@ class Reporter(Listener):
         give_up: Callable[[], bool] = lambda: False,
         wait: float = WAIT,
     ) -> None:
-        """`epochs`: those of a whole run; `give_up`: whether what is left need not be written any more."""
+        """Starts its thread. `epochs`: those of a whole run; `give_up`: whether what is left need not be
+        written any more."""
         self.trial, self.epochs, self.give_up, self.wait = trial, epochs, give_up, wait
         self.queue: queue.SimpleQueue[tuple[int, float, bool, bool] | None] = queue.SimpleQueue()
         self.changed = threading.Condition()

@@ -29,7 +29,7 @@ from search.trials.reporter import Reporter
 from search.trials.setup import Setup
 
 MAX_TRACEBACK = 8000
-"""Characters kept of an error, its end."""
+"""Characters that are kept of a traceback: its end."""
 
 
 class Trials(Protocol):
@@ -58,7 +58,7 @@ class Attempt:
     listeners: Listeners
 
     def begin(self, state: State | None) -> None:
-        """`state`: where an earlier attempt stood, if there is one to continue."""
+        """Tells the listeners; `state`: where an earlier attempt stood, if there is one to continue."""
         history = [EpochResult.of(values) for values in state["history"]] if state else []
         self.listeners.began(self.setup, history)
 
@@ -79,7 +79,7 @@ class TrialRunner:
             setup = self.begin(trial)
         except PASSING:
             raise
-        except Exception as error:  # as of images that take memory
+        except Exception as error:  # as where its images take more memory than there is
             return self.fail(trial, error)
         return self.train(trial, setup, interrupted) if setup else "infeasible"
 
@@ -94,16 +94,17 @@ class TrialRunner:
         return setup
 
     def train(self, trial: optuna.Trial, setup: Setup, interrupted: Callable[[], bool]) -> str:
+        """Trains what `begin` has set up, and finishes the trial. Returns its outcome."""
         images, device = len(setup.data.train_NHWC), setup.data.device
         try:
             if surely_exceeds(setup.architecture, setup.config, images, device):
                 self._finish_untrained(trial, TrialState.PRUNED, outcome="oom")
                 return "oom"
+            attempt = self.attempt(trial, setup, interrupted)
         except PASSING:
             raise
         except Exception as error:
             return self.fail(trial, error)
-        attempt = self.attempt(trial, setup, interrupted)
         keep = attempt.kept.keep
         try:
             network = self.trials.build(trial, setup)
@@ -141,7 +142,7 @@ class TrialRunner:
         ]
 
     def ending(self, attempt: Attempt, network: Network, result: TrainResult) -> Ending | None:
-        """None for a run that was interrupted, also while its reports were written."""
+        """What came of the run; None where it was interrupted, be it while its reports were written."""
         setup = attempt.setup
         try:
             if result.outcome == "interrupted":
@@ -156,14 +157,16 @@ class TrialRunner:
         return ending
 
     def finish(self, attempt: Attempt, ending: Ending) -> str:
+        """Writes the end of a trial that was trained. Returns its outcome."""
         trial_id = trial_id_of(attempt.trial)
         self.claims.finish(trial_id, ending.state, ending.value, ending.attributes)
         attempt.kept.remove()
         return ending.outcome
 
     def fail(self, trial: optuna.Trial, error: Exception) -> str:
-        """Deterministic errors are not tried again. Raises DeviceError when the GPU failed: no trial runs in
-        this process any more, and this one is for another worker."""
+        """Finishes a trial that failed: deterministic errors are not tried again. Returns its outcome. Raises
+        DeviceError when the GPU failed: no trial runs in this process any more, and this one is for another
+        worker."""
         text = traceback.format_exc()[-MAX_TRACEBACK:]
         if is_device_failure(error):
             self.claims.release(trial_id_of(trial), spent=text)

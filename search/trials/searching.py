@@ -20,13 +20,15 @@ from search.trials.setup import Setup, drawn_setup
 
 @dataclass(frozen=True)
 class SearchTrials:
+    """The trials of a search."""
+
     spec: StudySpec
     data: TrainingData
     image_shape: tuple[int, int, int]
 
     def set_up(self, trial: optuna.Trial) -> Setup:
         begun = as_begun(trial)
-        seed = TrialRecord(begun).seed  # of an earlier attempt, perhaps
+        seed = TrialRecord(begun).seed  # an earlier attempt's, or that of whoever queued it
         if seed is None:
             seed = training_seed(self.spec, begun)
         setup = drawn_setup(trial, self.spec, self.image_shape, self.data, seed, **self._place(trial))

@@ -155,7 +155,7 @@ def twins(verdicts: Verdicts, plan: Plan, scored: Scored) -> go.Figure:
 
 
 def _ends(place: int, arm: int, arms: int) -> tuple[float, float, None]:
-    """Where a line begins and ends, the arms side by side within a depth."""
+    """The places at which a line begins and ends, the arms side by side within a depth."""
     width = 0.8 / arms
     left = place - 0.4 + arm * width
     return round(left + 0.1 * width, 3), round(left + 0.8 * width, 3), None

@@ -59,8 +59,8 @@ def _bare(result: Comparison) -> str:
 
 
 def verdict_table(verdicts: Verdicts, own_only: bool = False) -> TextTable:
-    """Who beats the baseline at which depth: each arm under its own best recipe, then twins under one, where
-    that is not the same pairs again."""
+    """Rivals against the baseline at each depth: each arm under its own best recipe, then twins under one,
+    where that is not the same pairs again."""
     rows, own = [], {(v.arm, v.depth): _sample(v.result) for v in verdicts.versus if v.recipe == OWN}
     for versus in sorted(verdicts.versus, key=lambda versus: versus.recipe != OWN):
         result = versus.result
@@ -93,7 +93,7 @@ def verdict_table(verdicts: Verdicts, own_only: bool = False) -> TextTable:
 
 
 def _recipe(recipe: str) -> str:
-    """Whose best recipe it is."""
+    """A recipe by whose best it is."""
     return OWN if recipe == OWN else f"{look(recipe).brief}'s"
 
 
@@ -102,7 +102,7 @@ def _sample(result: Comparison | None) -> tuple[float, ...] | None:
 
 
 def standing_table(verdicts: Verdicts) -> TextTable:
-    """What each recipe scored, from when it was chosen to the test images."""
+    """The scores of each recipe, from when it was chosen to the test images."""
     rows = tuple(
         (
             look(s.arm).label,
@@ -129,7 +129,7 @@ def standing_table(verdicts: Verdicts) -> TextTable:
 
 
 def contrast_table(verdicts: Verdicts) -> TextTable:
-    """Does depth hurt, and whom."""
+    """The hypotheses over depths: does depth hurt, and whom."""
     rows = []
     for contrast in verdicts.contrasts:
         result = contrast.result
@@ -157,7 +157,7 @@ def contrast_table(verdicts: Verdicts) -> TextTable:
 
 
 def spent(verdicts: Verdicts) -> str:
-    """What the confirmation cost, in a line."""
+    """The price of the confirmation, in a line."""
     lost = f", {verdicts.without_score} of them without a score" if verdicts.without_score else ""
     return (
         f"{verdicts.finished:,} of {verdicts.planned:,} runs{lost}, {verdicts.seconds:,.0f} s of training; "
@@ -166,18 +166,18 @@ def spent(verdicts: Verdicts) -> str:
 
 
 def confirmation_tables(verdicts: Verdicts) -> list[TextTable]:
-    """In the order in which they are to be read."""
+    """The tables of a confirmation, in the order in which they are to be read; none is empty."""
     found = (verdict_table(verdicts), standing_table(verdicts), contrast_table(verdicts))
     return [table for table in found if table.rows]
 
 
 def fairness_table(verdicts: Verdicts) -> TextTable:
-    """What each arm was given."""
+    """Trials, epochs and prices that each arm was given."""
     return account_table(verdicts.ledger, verdicts.unequal, ", runs under their own best recipe alone")
 
 
 def plan_table(plan: Plan) -> TextTable:
-    """What will be trained, and where the recipes come from."""
+    """The plan as a table: what will be trained, and where the recipes come from."""
     rows = tuple(
         (str(depth), *(_origin(plan.choice(arm, depth)) for arm in plan.arms)) for depth in plan.depths
     )

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go  # type: ignore[import-untyped]
 
 VERSION = 3
-"""Of the JSON; a change of its schema raises it."""
+"""Version of the JSON; a change of its schema raises it."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """What there is to say of a search, of a confirmation, or of repeats."""
+    """All that is to be said of a search, of a confirmation, or of repeats."""
 
     title: str
     sentence: str
@@ -39,19 +39,22 @@ class Section:
     notes: Sequence[str]
     """Lines below the tables."""
     reading: str
-    """How to read it; Markdown."""
+    """A guide to reading it, in Markdown."""
     figures: Callable[[], dict[str, go.Figure]]
     """Figures by name, in the order in which they are to be read. Drawn when asked for."""
 
 
 @dataclass(frozen=True)
 class Findings:
+    """A study's evidence and verdicts, as far as it has them, and the sections that tell of them."""
+
     study: str
     evidence: Evidence | None
     verdicts: Verdicts | None
     sections: tuple[Section, ...]
 
     def to_json(self) -> str:
+        """The JSON that `python -m search.report --json` prints."""
         search = {"sentence": self.sections[0].sentence, **asdict(self.evidence)} if self.evidence else None
         values: dict[str, Any] = {
             "version": VERSION,
@@ -63,7 +66,7 @@ class Findings:
 
 
 def findings_of(study: Study) -> Findings:
-    """What a study from any storage says; a search brings its confirmation along."""
+    """The findings of a study from any storage; a search brings its confirmation along."""
     stored, name = record_of_study(study), study.study_name
     if stored.plan:
         verdicts, section = _confirmation(study, Plan.from_json(stored.plan))

@@ -1,4 +1,4 @@
-"""How figures look: panels, axes, tables. Features of plotly.js 2.35 only, which the dashboard has."""
+"""The look of figures: panels, axes, tables. Features of plotly.js 2.35 only, which the dashboard has."""
 
 from __future__ import annotations
 
@@ -13,28 +13,32 @@ from search.views.tables import TextTable
 
 Item = TypeVar("Item")
 HEIGHT = 450
-"""Pixels of the dashboard's panels."""
+"""Height of the dashboard's panels, in pixels."""
 WRAP = 84
 """Characters of a title's line."""
 LINE = 17
-"""Pixels of a title's line."""
+"""Height of a title's line, in pixels."""
 MOST_ROWS = 60
-"""Rows of a table; deeper ones are left out, since they would not be read."""
+"""Rows that a table shows: further ones would not be read."""
 DEPTHS = (2, 4, 8, 14, 20, 32, 44, 56, 110, 200, 400)
 """Ticks of an axis of depths."""
+TICKS_APART = 0.07
+"""Share of such an axis between two ticks, below which their labels would touch."""
+LEGEND_BELOW = 55
+"""Pixels from the lower axis to the legend; tick labels and the axis' title are between them."""
 ACCURACY = {"range": [0, 103]}
 """Settings of an axis of accuracies in %."""
 CAUSE_COLORS = {
     "fine": "#999999", "slow": "#F0E442", "vanished": "#56B4E9", "exploded": "#E69F00",
     "collapsed": "#CC79A7", "diverged": "#000000", "unknown": "#DDDDDD",
 }  # fmt: skip
-"""From Okabe & Ito's palette, which colour-blind people can tell apart, as are the colours of the arms; no
-colour is in both."""
+"""Colours of Okabe & Ito's palette, which colour-blind people can tell apart; the arms have others of it."""
 
 
 def panels(title: str, *subtitles: str) -> go.Figure:
     """One or two pairs of axes side by side, the legend below."""
     lines = textwrap.wrap(title, WRAP)
+    above, below = 46 + LINE * len(lines), 95
     figure = go.Figure()
     figure.update_layout(
         template="plotly_white",
@@ -44,8 +48,11 @@ def panels(title: str, *subtitles: str) -> go.Figure:
             "text": "<br>".join(lines), "font": {"size": 12},
             "x": 0.01, "xanchor": "left", "y": 0.96, "yanchor": "top",
         },
-        margin={"l": 55, "r": 38, "t": 46 + LINE * len(lines), "b": 95},
-        legend={"orientation": "h", "y": -0.19, "yanchor": "top", "x": 0, "font": {"size": 11}},
+        margin={"l": 55, "r": 38, "t": above, "b": below},
+        legend={
+            "orientation": "h", "x": 0, "y": -LEGEND_BELOW / (HEIGHT - above - below), "yanchor": "top",
+            "font": {"size": 11}, "tracegroupgap": 0,
+        },
     )  # fmt: skip
     for i, subtitle in enumerate(subtitles):
         left = i / 2 + 0.05 * i if len(subtitles) > 1 else 0
@@ -69,10 +76,12 @@ def side_by_side(i: int, count: int) -> float:
 
 
 def axis(letter: str, panel: int) -> str:
+    """The name of a panel's axis as traces, shapes and annotations have it."""
     return letter if panel == 1 else f"{letter}{panel}"
 
 
 def axis_name(name: str, panel: int) -> str:
+    """The name of a panel's axis as the layout has it."""
     return name if panel == 1 else f"{name}{panel}"
 
 
@@ -87,22 +96,31 @@ def at_panel(panel: int) -> dict[str, str]:
 
 
 def set_axis(figure: go.Figure, name: str, panel: int, title: str, **values: Any) -> None:
+    """Gives a panel's axis its title and further settings."""
     figure.update_layout({axis_name(name, panel): {"title": {"text": title, "standoff": 8}, **values}})
 
 
 def set_depth_axis(
     figure: go.Figure, depths: Sequence[int], panel: int, ticks: Sequence[int] = DEPTHS
 ) -> None:
-    """Logarithmic: eight convs more matter to a net of eight, not to one of a hundred."""
+    """Makes an axis of depths, logarithmic: eight convs more matter to a net of eight, not to one of a
+    hundred. The panel's traces must be in the figure: all of them lie within the axis."""
     depths = depths or [4, 56]
-    low, high = max(min(depths), 1) / 1.15, max(depths) * 1.15
-    set_axis(
-        figure, "xaxis", panel, "depth, convs", type="log", range=[math.log10(low), math.log10(high)],
-        tickvals=[depth for depth in ticks if low <= depth <= high],
-    )  # fmt: skip
+    traces = [trace for trace in figure.data if (trace.xaxis or "x") == axis("x", panel)]
+    drawn = [x for trace in traces for x in trace.x if x is not None]
+    low = min([max(min(depths), 1) / 1.15, *(x / 1.05 for x in drawn)])
+    high = max([max(depths) * 1.15, *(x * 1.05 for x in drawn)])
+    shown: list[int] = []
+    for depth in ticks:
+        apart = not shown or math.log(depth / shown[-1]) >= TICKS_APART * math.log(high / low)
+        if low <= depth <= high and apart:
+            shown.append(depth)
+    limits = [math.log10(low), math.log10(high)]
+    set_axis(figure, "xaxis", panel, "depth, convs", type="log", range=limits, tickvals=shown)
 
 
 def empty(figure: go.Figure, text: str = "nothing finished yet") -> go.Figure:
+    """The figure, on which it is written why it shows nothing."""
     figure.add_annotation(
         text=text,
         x=0.5,
@@ -116,17 +134,18 @@ def empty(figure: go.Figure, text: str = "nothing finished yet") -> go.Figure:
 
 
 def thinned(items: Sequence[Item], most: int) -> list[Item]:
-    """At most so many of the items, evenly, the same ones at every call."""
+    """At most `most` of the items, evenly, the same ones at every call."""
     step = max(1, math.ceil(len(items) / most))
     return list(items[::step])
 
 
 def percent_of(share: float | None) -> float | None:
+    """A share in %, with tenths; None for what is no number."""
     return None if share is None or not math.isfinite(share) else round(100 * share, 1)
 
 
 def table_figure(table: TextTable) -> go.Figure:
-    """A table of text; marked columns are in another colour."""
+    """A table of text as a figure; marked columns are in another colour."""
     figure = panels(table.title)
     rows, columns = table.rows[:MOST_ROWS], range(len(table.columns))
     align = ["left" if i < table.words else "right" for i in columns]
@@ -149,7 +168,7 @@ def table_figure(table: TextTable) -> go.Figure:
 
 
 def is_table(figure: go.Figure) -> bool:
-    """Whether it is a table of text, which a page shows as such."""
+    """Whether a figure is a table of text, which a page shows as such."""
     return any(isinstance(trace, go.Table) for trace in figure.data)
 
 

@@ -7,7 +7,7 @@ from search.views.words import capitalized
 
 
 def search_reading(baseline: str) -> str:
-    """Of a search."""
+    """How to read a search."""
     return f"""\
 Every draw is trained as each arm, from the same initial weights and on the same batches: a *pair* differs
 in the shortcut alone. Means and intervals are over pairs of which both were trained to the end, in percentage
@@ -21,7 +21,7 @@ prove."""
 
 
 def confirmation_reading(baseline: str, rival: str) -> str:
-    """Of a confirmation; `rival`: one of its other arms, as an example."""
+    """How to read a confirmation; `rival`: one of its other arms, as an example."""
     return f"""\
 Every recipe was fixed before the first of these runs, and so were margin, seeds and hypotheses. Each seed
 draws initial weights, batch order and a split of the images, shared by all arms. Nothing is pruned, every run

@@ -35,7 +35,7 @@ from search.views.tables import account_table, duel_table
 from search.views.trial_figures import DOTS, cost, curves, gradients
 
 PAIRS = 300
-"""Pairs drawn of an arm."""
+"""Most pairs that are drawn of an arm."""
 DrawSearch = Callable[[Evidence, Sequence[TrialRecord]], go.Figure]
 
 
@@ -91,7 +91,7 @@ def _medians(levels: Sequence[Level], panel: int, shift: float) -> go.Scatter:
 
 
 def _centre(band: str) -> float:
-    """Geometric, as the axis is."""
+    """The middle of a band: geometric, as the axis is."""
     low, _, high = band.rstrip("+").partition("-")
     return math.sqrt(int(low) * int(high)) if high and int(low) > 1 else float(high or low) * 0.8
 
@@ -145,8 +145,8 @@ def pairs(evidence: Evidence, trials: Sequence[TrialRecord]) -> go.Figure:
 
 
 def _places(rivals: Sequence[str]) -> dict[str, tuple[float, float]]:
-    """Where the lines of each rival begin, at the baseline, and end: two rivals stand on either side of it,
-    of more each has the baseline beside it."""
+    """The places where the lines of each rival begin, at the baseline, and end: two rivals stand on either
+    side of it, of more each has the baseline beside it."""
     if len(rivals) <= 2:
         return {arm: (0, 2 * i - 1) for i, arm in enumerate(rivals)}
     return {arm: (2 * i, 2 * i + 1) for i, arm in enumerate(rivals)}
@@ -169,6 +169,7 @@ def _pair_lines(
 
 
 def budget(evidence: Evidence, trials: Sequence[TrialRecord]) -> go.Figure:
+    """The best that k trials of an arm can be expected to have, with 95 % bands."""
     title = "Expected best of k trials, 95 % band (exploratory; a pruned one counts as chance)"
     figure = panels(title, "")
     for curve in evidence.budgets:
@@ -184,7 +185,8 @@ def budget(evidence: Evidence, trials: Sequence[TrialRecord]) -> go.Figure:
         figure.add_trace(
             go.Scatter(
                 x=list(curve.trials), y=[round(y, 2) for y in curve.expected], name=look(curve.arm).label,
-                marker={"size": 5, "symbol": look(curve.arm).symbol}, mode="lines+markers", line={"color": ink},
+                mode="lines+markers", line={"color": ink},
+                marker={"size": 5, "symbol": look(curve.arm).symbol},
             )
         )  # fmt: skip
     set_axis(figure, "xaxis", 1, "trials of the arm, k", type="log", dtick="D2")

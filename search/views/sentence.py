@@ -1,4 +1,4 @@
-"""What a search found, in one sentence that holds for any number of pairs, also none."""
+"""A search in one sentence, which holds for any number of pairs, also none."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def sentence(evidence: Evidence) -> str:
 
 
 def _clause(duels: Sequence[Duel], arm: str, baseline: str) -> tuple[int, str]:
-    """What there is to say of one arm, and its rank among the others': news first."""
+    """The words on one arm, and its rank among the others': news first."""
     by_word = {
         word: [duel for duel in duels if duel.word == word]
         for word in ("beats", "loses", "equal", "undecided")
@@ -53,7 +53,8 @@ def _clause(duels: Sequence[Duel], arm: str, baseline: str) -> tuple[int, str]:
 
 
 def _strength(duel: Duel) -> tuple[bool, float]:
-    """By the bound that is nearer to 0; a band of its own before all deep ones together."""
+    """Its place among those with the same word: by the bound that is nearer to 0; a band of its own comes
+    before all deep ones together."""
     return duel.band != DEEPER, min(abs(_low(duel)), abs(_high(duel)))
 
 
@@ -82,7 +83,7 @@ def _depths(duels: Sequence[Duel]) -> str:
 
 
 def _lacking(duels: Sequence[Duel]) -> str:
-    """How far the depth that is nearest to a word is from it."""
+    """The distance of that depth from a word that is nearest to one."""
     known = [duel for duel in duels if duel.more_pairs is not None]
     total = sum(duel.final.pairs for duel in duels)
     if not known:
@@ -99,7 +100,8 @@ def _lacking(duels: Sequence[Duel]) -> str:
 
 
 def cut_short(duels: Sequence[Duel]) -> str:
-    """Who led where a pruner stopped one of a pair, which is no verdict. Empty where it stopped none."""
+    """A line on the pairs of which a pruner stopped one: who led, which is no verdict. Empty where there are
+    none."""
     parts, cut = [], 0
     for arm in dict.fromkeys(duel.arm for duel in duels):
         scores = [duel.cut_short for duel in duels if duel.arm == arm and duel.band != DEEPER]

@@ -27,6 +27,8 @@ _MARK = " (unequal)"
 
 @dataclass(frozen=True)
 class TextTable:
+    """A title, columns and rows of text."""
+
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -39,7 +41,7 @@ class TextTable:
         return [column for column in self.columns if column.endswith(_MARK)]
 
     def terminal(self) -> Table:
-        """For rich's console."""
+        """The table for rich's console."""
         table = Table(title=Text(self.title))  # as Text: names may hold what rich would take for markup
         for i, column in enumerate(self.columns):
             table.add_column(column, justify="left" if i < self.words else "right")
@@ -48,6 +50,7 @@ class TextTable:
         return table
 
     def markdown(self) -> str:
+        """The table in Markdown."""
         rule = ["---" if i < self.words else "---:" for i in range(len(self.columns))]
         lines = [_line(self.columns), _line(rule), *(_line(row) for row in self.rows)]
         return "\n".join([f"**{self.title}**", "", *lines])
@@ -58,7 +61,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def search_tables(evidence: Evidence) -> list[TextTable]:
-    """In the order in which they are to be read."""
+    """The tables of a search, in the order in which they are to be read; none is empty."""
     tables = (
         duel_table(evidence),
         level_table(evidence),
@@ -70,7 +73,7 @@ def search_tables(evidence: Evidence) -> list[TextTable]:
 
 
 def duel_table(evidence: Evidence) -> TextTable:
-    """Who beats the baseline, at what depth, by how much."""
+    """Rivals against the baseline: at what depth they beat it, by how much."""
     rows = []
     for duel in evidence.duels:
         final, cut = duel.final, duel.cut_short
@@ -120,7 +123,7 @@ def level_table(evidence: Evidence) -> TextTable:
 
 
 def cause_table(evidence: Evidence) -> TextTable:
-    """Why trials ended as they did."""
+    """The causes of how trials ended, by arm and depth."""
     present = [cause for cause in CAUSES if any(level.causes.get(cause) for level in evidence.levels)]
     rows = tuple(
         (
@@ -154,7 +157,8 @@ def failure_table(evidence: Evidence) -> TextTable:
 
 
 def account_table(accounts: Sequence[Account], unequal: Sequence[str], of_what: str = "") -> TextTable:
-    """What each arm was given; a column where arms differ by more than 5 % is marked."""
+    """Trials, epochs and prices that each arm was given; a column where arms differ by more than 5 % is
+    marked."""
     columns = tuple(name + (_MARK if key in unequal else "") for key, name in _COLUMNS.items())
     rows = tuple(
         (look(account.arm).label, *(figure_text(getattr(account, key)) for key in _COLUMNS))

@@ -22,17 +22,18 @@ EXPLORATORY = "Exploratory: a search chooses and prunes its trials, and the best
 
 
 def terminal() -> Console:
-    """Wide where nobody watches: a log's lines do not wrap."""
+    """A console, wide where nobody watches: a log's lines do not wrap."""
     console = Console()
     return console if console.is_terminal else Console(width=140)
 
 
 def say(console: Console, line: str) -> None:
+    """Prints a line as it is, however long."""
     console.print(Text(line), soft_wrap=True)
 
 
 def show_search(console: Console, trials: Sequence[TrialRecord], baseline: str) -> None:
-    """The end of a search: arms by depth, pairs, the best of each arm, what was spent."""
+    """Prints the end of a search: arms by depth, pairs, the best of each arm, what was spent."""
     evidence = gather(trials, baseline)
     tables = [table for table in (level_table(evidence), duel_table(evidence)) if table.rows]
     for table in tables:
@@ -42,18 +43,18 @@ def show_search(console: Console, trials: Sequence[TrialRecord], baseline: str) 
 
 
 def best_lines(evidence: Evidence, trials: Sequence[TrialRecord]) -> list[str]:
-    """The best trial of each arm, its recipe in words."""
+    """The best trial of each arm, its recipe in words; of equal ones the first is the best of all."""
     by_number = {trial.number: trial for trial in trials}
-    top = max((leader.val for leader in evidence.leaders), default=0.0)
-    first = next((leader for leader in evidence.leaders if leader.val == top), None)
+    top = min(evidence.leaders, key=lambda leader: (-leader.val, leader.trial), default=None)
     return [
         f"Best {look(leader.arm).label}: trial {leader.trial}, {leader.val:.1f} %"
-        f"{' (best of all)' if leader is first else ''}: {recipe_line(by_number[leader.trial])}"
+        f"{' (best of all)' if leader is top else ''}: {recipe_line(by_number[leader.trial])}"
         for leader in evidence.leaders
     ]
 
 
 def spent_line(trials: Sequence[TrialRecord]) -> str:
+    """The price of a search in a line: trials by their outcomes, epochs, seconds."""
     outcomes = outcomes_of(trials)
     listed = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items()) or "none"
     seconds = sum(trial.train_seconds or 0.0 for trial in trials)
@@ -70,7 +71,8 @@ def recipe_line(trial: TrialRecord) -> str:
 
 
 def show_plan(console: Console, plan: Plan, left: int, workers: int) -> None:
-    """Recipes, hypotheses and price of a confirmation, before anything is trained."""
+    """Prints recipes, hypotheses and price of a confirmation, before anything is trained. `left`: runs that
+    have not ended."""
     console.print(plan_table(plan).terminal())
     for text in plan.hypotheses().values():
         console.print(Text(f"- {text}"))
@@ -89,18 +91,19 @@ def show_plan(console: Console, plan: Plan, left: int, workers: int) -> None:
 
 
 def warn(console: Console, line: str) -> None:
+    """Prints a line as a warning."""
     say(console, f"warning: {line}")
 
 
 def show_confirmation(console: Console, verdicts: Verdicts) -> None:
-    """The end of a confirmation."""
+    """Prints the end of a confirmation."""
     for table in confirmation_tables(verdicts):
         console.print(table.terminal())
     say(console, confirmed(verdicts))
 
 
 def show_findings(console: Console, findings: Findings) -> None:
-    """Everything that a study says but its figures."""
+    """Prints everything that a study says but its figures."""
     for section in findings.sections:
         for table in section.tables:
             console.print(table.terminal())
@@ -117,7 +120,7 @@ def progress_line(trial: TrialRecord) -> str:
     seconds = "" if trial.train_seconds is None else f"{trial.train_seconds:.1f} s"
     replicate = "" if trial.replicate_of is None else f"  replicate of {trial.replicate_of}"
     return (
-        f"#{trial.number:<4}{trial.arm or '?':<9}{trial.depth or '?':>3} convs {widths:<10}"
+        f"#{trial.number:<3} {trial.arm or '?':<8} {trial.depth or '?':>3} convs {widths:<9} "
         f"{trial.num_params or 0:>9,} params {percent(trial.val_accuracy):>5} % "
-        f"{outcome:<12}{seconds}{replicate}"
+        f"{outcome:<11} {seconds}{replicate}"
     )

@@ -24,11 +24,11 @@ from search.views.plots import (
 from search.views.tables import CAUSES
 
 DOTS = 900
-"""Runs drawn in a figure."""
+"""Most runs that are drawn in a figure."""
 
 
 def gradients(trials: Sequence[TrialRecord]) -> go.Figure:
-    """At the start of training; colour: how the trial ended, symbol: its arm."""
+    """Measures at the start of training; colour: how the trial ended, symbol: its arm."""
     title = "Signal at the start of training: gradients that arrive, images told apart"
     figure = panels(title, "gradient of first over last conv", "cosine between images' features")
     known = thinned([trial for trial in trials if trial.grad_ratio is not None], DOTS)
@@ -66,7 +66,7 @@ def _key(name: str, ink: str, shape: str) -> go.Scatter:
 
 
 def cost(trials: Sequence[TrialRecord]) -> go.Figure:
-    """The front holds the runs that no other beats at the same price or less."""
+    """Accuracy against price. The front holds the runs that no other beats at the same price or less."""
     figure = panels("Accuracy against price, runs to the end; line: best for its price, luck included", "")
     ends = [trial for trial in trials if trial.ran_to_the_end and trial.macs]
     for arm in arms_of(ends):
@@ -97,7 +97,7 @@ def cost(trials: Sequence[TrialRecord]) -> go.Figure:
 
 
 def _millions(count: int | None) -> float:
-    """Three significant digits."""
+    """A count in millions, to three significant digits."""
     return float(f"{(count or 0) / 1e6:.3g}")
 
 
@@ -133,6 +133,6 @@ def _telling_draw(baseline: str, trials: Sequence[TrialRecord]) -> list[TrialRec
         ends = [
             draw[arm] for arm in arms_of(list(draw.values())) if draw[arm].ran_to_the_end and draw[arm].curve
         ]
-        if len(ends) > 1 and ends[0].arm == baseline:
+        if len(ends) > 1 and baseline in [trial.arm for trial in ends]:
             found.append(ends)
     return max(found, key=lambda ends: max(t.score for t in ends) - min(t.score for t in ends), default=[])

@@ -23,12 +23,12 @@ def span(low: float | None, high: float | None) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share from 0 to 1."""
+    """A share from 0 to 1, in %."""
     return "-" if share is None else f"{100 * share:.1f}"
 
 
 def accuracy(value: float | None) -> str:
-    """A value that is in % already."""
+    """An accuracy that is in % already."""
     return "-" if value is None else f"{value:.1f}"
 
 
@@ -43,14 +43,14 @@ def many(pairs: int) -> str:
 
 
 def figure_text(value: float | None) -> str:
-    """Tenths below a hundred, else whole."""
+    """A number: with tenths below a hundred, else whole."""
     if value is None:
         return "-"
     return f"{value:,.1f}" if isinstance(value, float) and value < 100 else f"{value:,.0f}"
 
 
 def convs(band: str) -> str:
-    """A band of depths."""
+    """A band of depths, read out."""
     return f"{band.rstrip('+')} or more convs" if band.endswith("+") else f"{band} convs"
 
 
@@ -65,9 +65,10 @@ def listed(words: Sequence[str]) -> str:
 
 
 def arms_listed(arms: Sequence[str]) -> str:
+    """The labels of arms as a list in words."""
     return listed([look(arm).label for arm in arms])
 
 
 def capitalized(text: str) -> str:
-    """The first letter large, the others as they are."""
+    """The text with a large first letter, the others as they are."""
     return text[:1].upper() + text[1:]

@@ -1,6 +1,6 @@
 """optuna-dashboard's private names, all that the product uses of them.
 
-tests/views/test_dashboard_internals.py fails when one of them goes, and pyproject.toml bounds the release.
+tests/web/test_dashboard_internals.py fails when one of them goes, and pyproject.toml bounds the release.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What stands between a web application and the network: logins, read-only mode, security headers."""
+"""The guard between a web application and the network: logins, read-only mode, security headers."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ def host_name(host: str) -> str:
 
 
 def is_loopback(name: str) -> bool:
+    """Whether a name or address is this machine's alone."""
     try:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
@@ -67,7 +68,7 @@ class Guard:
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [reason.encode()]
 
     def _refusal(self, environ: WSGIEnvironment) -> tuple[str, str, list[tuple[str, str]]] | None:
-        """Status, reason and headers."""
+        """Status, reason and headers of a refusal; None where the request goes through."""
         if not self._serves(environ.get("HTTP_HOST", "")):  # a web page may have its own name point here
             reason = (
                 "not served under this name: start the dashboard with --allow-host NAME (DASHBOARD_HOST)\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from models.arms.arm import look
 from search.views.findings import Findings, Section
 from search.views.plots import is_table
 from search.views.tables import TextTable
@@ -29,13 +30,19 @@ def page(findings: Findings) -> str:
 
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{escape(findings.study)}: architectures against plain stacks</title>
+<title>{escape(_title(findings))}</title>
 <style>{STYLE}</style>
 <script>{get_plotlyjs()}</script></head>
 <body>
 {"".join(_section(section, i) for i, section in enumerate(findings.sections))}
 </body></html>
 """
+
+
+def _title(findings: Findings) -> str:
+    """The study, and what its arms are held against; repeats are held against nothing."""
+    judged = findings.evidence or findings.verdicts
+    return findings.study + (f": architectures against {look(judged.baseline).noun}s" if judged else "")
 
 
 def _section(section: Section, index: int) -> str:

@@ -30,6 +30,7 @@ def password_hash(password: bytes, ln: int = 14, p: int = 5) -> str:
 
 
 def is_password(password: bytes, stored: str) -> bool:
+    """Whether a hash, as HASH has it, is of this password."""
     match = HASH.fullmatch(stored)
     assert match is not None
     ln, p, salt, expected = match.groups()

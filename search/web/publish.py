@@ -22,8 +22,7 @@ LEAST_SECONDS = 15.0
 TRIALS, SHARE = 3, 0.02
 """Least number of newly finished trials between them, and the same as a share of all."""
 IDLE = 20
-"""How many times as long as a publication took it rests after it: no more than a twentieth of a core goes
-into them."""
+"""Rest after a publication, in times that it took: no more than a twentieth of a core goes into them."""
 OUR_FIGURES = "archsearch-"
 """Beginning of the names of our figures; others are a person's own."""
 MARK = "*Written by the search and renewed; what stands below this line is yours and stays.*"
@@ -58,6 +57,13 @@ class _Draft:
 def publish(study: Study) -> None:
     """Writes a study's page in one transaction: whoever looks meanwhile sees the old page or the new one,
     never half a figure. A page of more trials, which another command wrote meanwhile, stays."""
+    while not _is_published(study):
+        pass
+
+
+def _is_published(study: Study) -> bool:
+    """Publishes unless somebody, a command or a person, changed the page since it was read: then rows of two
+    pages would be mixed, and False is returned."""
     from optuna_dashboard import get_note, save_note, save_plotly_graph_object  # type: ignore[import-untyped]
 
     from search.web.dashboard_internals import FIGURE_PREFIX
@@ -71,16 +77,24 @@ def publish(study: Study) -> None:
         save_note(draft.study, body)
     for name, figure in section.figures().items():
         save_plotly_graph_object(draft.study, figure, graph_object_id=name)
+    values = {**draft.changed(), PUBLISHED: count}
+    was = {key: draft.stored[key] for key in values if key in draft.stored}
+    now = dict[str, Any]()
+
+    def must_not(stored: dict[str, Any]) -> bool:
+        now.clear()
+        now.update(stored)
+        return stored != was or stored.get(PUBLISHED, 0) > count
+
     claims_of(study).replace_system_attributes(
-        study_id_of(study),
-        {**draft.changed(), PUBLISHED: count},
-        draft.gone(f"{FIGURE_PREFIX}{OUR_FIGURES}"),
-        unless=lambda stored: stored.get(PUBLISHED, 0) > count,
+        study_id_of(study), values, draft.gone(f"{FIGURE_PREFIX}{OUR_FIGURES}"), must_not
     )
+    return now == was or now.get(PUBLISHED, 0) > count
 
 
 def note(section: Section, before: str = "") -> str:
-    """Markdown; of the note before, what stands below the mark is kept, or all where there is no mark."""
+    """The note in Markdown; of the one before, what stands below the mark is kept, or all where there is no
+    mark."""
     body = [
         f"**{section.sentence}**",
         *(table.markdown() for table in section.tables),
@@ -138,7 +152,7 @@ class Publisher:
         self.pause = max(LEAST_SECONDS, IDLE * (time.monotonic() - started))
 
     def _elsewhere(self) -> int:
-        """How many trials the page holds: several commands may search one study, and one writes for all."""
+        """Finished trials that the page tells of: of several commands on one study, one writes for all."""
         attrs = storage_of(self.study).get_study_system_attrs(study_id_of(self.study))
         return int(attrs.get(PUBLISHED, 0))
 

@@ -28,19 +28,19 @@ BODY_BYTES, REFUSED_BODY_BYTES = 128 << 20, 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Served:
-    """What is shown, where, and to whom."""
+    """The settings of a dashboard: what is shown, where, and to whom."""
 
     url: str
-    """The database."""
+    """Address of the database."""
     artifacts: Path | None
     """Folder of artifacts; None: the usual one."""
     host: str
     port: int
-    """0: any free one."""
+    """A port; 0: any free one."""
     names: tuple[str, ...]
     """Names under which it is reached, beside the host's."""
     auth_file: Path | None
-    """Who may log in; None: everybody, on this machine alone."""
+    """Login file; None: everybody is let in, from this machine alone."""
     writes: bool
     """Whether studies may be changed."""
     open_browser: bool

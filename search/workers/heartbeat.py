@@ -35,23 +35,26 @@ def _clock() -> float:
 
 
 class Contact:
-    """Since when a reaper has heard from the database without a break. Only then does the silence of others
-    mean something: after an outage all are silent alike."""
+    """Contact with the database, and since when it is unbroken. Without it the silence of others means
+    nothing: after an outage all are silent alike."""
 
     def __init__(self, interval: float, clock: Callable[[], float] = _clock) -> None:
         self.most, self.clock = 3 * interval, clock
         self.since = self.last = clock()
 
     def heard(self) -> None:
+        """Notes that the database has answered."""
         now = self.clock()
         if now - self.last > self.most:  # a call that hung, or a process that slept
             self.since = now
         self.last = now
 
     def lost(self) -> None:
+        """Notes that the database was out of reach."""
         self.since = self.last = self.clock()
 
     def lasts(self, seconds: float) -> bool:
+        """Whether contact had lasted so long when the database answered last."""
         return self.last - self.since >= seconds
 
 

@@ -1,4 +1,4 @@
-"""What a worker is to do, as a value: it travels to the worker's process."""
+"""A worker's job, as a value: it travels to the worker's process."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ POLL_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Job:
+    """A study to work on, and how."""
+
     spec: StudySpec
     url: str
     study: str
@@ -20,6 +22,6 @@ class Job:
     device: str
     data_fingerprint: str
     confirms: bool = False
-    """The study is a confirmation, all of whose trials are queued."""
+    """Whether the study is a confirmation, all of whose trials are queued."""
     per_gpu: int = 1
     """Workers that share its GPU's memory."""

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import replace
 from typing import IO
 
@@ -22,16 +23,16 @@ from search.workers.job import POLL_SECONDS, Job
 from search.workers.stop import Stop, exit_now, stop_on_signals
 
 MAX_RESTARTS, RESTARTS_SECONDS = 10, 600.0
-"""So many killed workers are replaced within so many seconds."""
+"""Number of killed workers that are replaced within so many seconds."""
 OWN_TROUBLE = (DeviceError.exit_code, DatabaseError.exit_code)
-"""Codes of workers that end alone: the others' GPUs are well, and their connections may be."""
+"""Exit codes of workers that end alone: the others' GPUs are well, and their connections may be."""
 
 
 class WorkerPool:
     """Worker processes. They live in sessions of their own: Ctrl-C reaches them through this process."""
 
     def __init__(self, job: Job, slots: list[Slot], say: Callable[[str], None]) -> None:
-        """`say` tells a person a line."""
+        """`say`: tells a person a line."""
         self.job, self.slots, self.say = job, slots, say
         self.lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.listeners: list[threading.Thread] = []
@@ -42,7 +43,7 @@ class WorkerPool:
         self.told = False
 
     def _start_waiting(self) -> None:
-        """Starts those for which there is room: a GPU may be another command's."""
+        """Starts the members for which there is room: a GPU may be another command's."""
         for index in list(self.waiting):
             slot, claim = self.slots[index], None
             if slot.gpus and (claim := try_claim(slot.gpus, slot.per_gpu)) is None:
@@ -85,8 +86,9 @@ class WorkerPool:
         return process
 
     def _listen(self, output: IO[bytes], index: int) -> None:
-        for line in output:
-            self.lines.put(f"worker {index + 1}: {line.decode(errors='replace').rstrip()}")
+        with output:
+            for line in output:
+                self.lines.put(f"worker {index + 1}: {line.decode(errors='replace').rstrip()}")
 
     def run(
         self,
@@ -96,8 +98,8 @@ class WorkerPool:
         is_done: Callable[[], bool],
     ) -> int:
         """Runs until all have ended; returns the first exit code that is not 0. A killed worker is
-        replaced, one whose GPU or database failed is not. Who waits for a GPU when the study `is_done`
-        need not start."""
+        replaced, one whose GPU or database failed is not. Members that wait for a GPU are not started
+        any more when the study `is_done`."""
         code, told = 0, False
         with stop_on_signals(stop, at_once=lambda: self._kill(reap)):
             while True:
@@ -111,6 +113,9 @@ class WorkerPool:
                     if ended is None:
                         continue
                     del self.members[index]
+                    if process.stdin is not None:
+                        with suppress(BrokenPipeError):
+                            process.stdin.close()
                     if ended > 0:
                         code = code or ended
                         if ended not in OWN_TROUBLE:

@@ -56,7 +56,7 @@ def end_in_time(stopped: Callable[[], bool], seconds: float, end: Callable[[], N
 
 @contextmanager
 def stop_on_signals(stop: Stop, at_once: Callable[[], None]) -> Iterator[None]:
-    """The first signal sets `stop`; a second Ctrl-C calls `at_once`."""
+    """Heeds signals meanwhile: the first sets `stop`, a second Ctrl-C calls `at_once`."""
 
     def handle(number: int, _: FrameType | None) -> None:
         if stop.is_set() and number == signal.SIGINT:
@@ -73,6 +73,7 @@ def stop_on_signals(stop: Stop, at_once: Callable[[], None]) -> Iterator[None]:
 
 
 def exit_now() -> None:
+    """Ends the process at once, as the shell expects after Ctrl-C."""
     if sys.stdout.isatty():
         os.write(1, b"\x1b[?25h\n")  # the live screen hides the cursor
     os._exit(130)

@@ -1,4 +1,4 @@
-"""What a worker does all day: asks for a trial, runs it, asks for the next. Knows no torch."""
+"""A worker's day: it asks for a trial, runs it, asks for the next. Torch is not needed here."""
 
 from __future__ import annotations
 

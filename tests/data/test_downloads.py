@@ -3,24 +3,24 @@
 import gzip
 import hashlib
 import io
-import multiprocessing
 import pickle
 import socket
 import tarfile
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as StillRunning
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from torchvision import datasets
 
+from search.data import downloads
 from search.data.config import DataConfig
 from search.data.datasets import load
 from search.data.images import Parts
@@ -54,7 +54,6 @@ class Handler(BaseHTTPRequestHandler):
         self.server.downloads[name] += 1
         cut = self.server.cuts[name] > 0
         self.server.cuts[name] -= cut
-        time.sleep(0.2)  # long enough for other processes to come in between
         self.wfile.write(content[: len(content) // 2] if cut else content)
 
     def log_message(self, format: str, *args: Any) -> None:
@@ -136,12 +135,6 @@ def offer_cifar10(server: Server) -> Changes:
             "meta": {"filename": "batches.meta", "key": "label_names", "md5": names[3][1]},
         }
     }
-
-
-def redirect(changes: Changes) -> None:
-    for name, attributes in changes.items():
-        for key, value in attributes.items():
-            setattr(getattr(datasets, name), key, value)
 
 
 @pytest.fixture(params=["mnist", "cifar10"])
@@ -289,22 +282,38 @@ def test_labels_beyond_the_classes_are_refused(tmp_path: Path, no_network: None)
         read("mnist", tmp_path)
 
 
-def start_together(barrier: Barrier, changes: Changes) -> None:
-    redirect(changes)
-    barrier.wait()
-
-
-def read_in_child(name: str, root: Path) -> str:
-    return read(name, root).fingerprint()
-
-
-@pytest.mark.parametrize("name", ["mnist", "cifar10"])
-def test_several_processes_download_once(tmp_path: Path, server: Server, name: str) -> None:
-    changes = offer_mnist(server) if name == "mnist" else offer_cifar10(server)
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(3, context, start_together, (context.Barrier(3), changes)) as pool:
-        fingerprints = {
-            job.result() for job in [pool.submit(read_in_child, name, tmp_path) for _ in range(3)]
-        }
-    assert len(fingerprints) == 1
+def test_whoever_waited_for_the_lock_finds_the_files_and_downloads_nothing(
+    tmp_path: Path, server: Server, offered: tuple[str, str]
+) -> None:
+    """However many ask, one downloads: here another holds the lock, and fetches meanwhile."""
+    name, _ = offered
+    with ThreadPoolExecutor(1) as pool:
+        with FileLock(tmp_path / f".{name}.lock"):
+            waiting = pool.submit(read, name, tmp_path)
+            with pytest.raises(StillRunning):
+                waiting.result(timeout=0.5)
+            assert not server.downloads
+            downloads._download(getattr(datasets, downloads.CLASSES[name]), name, tmp_path)
+            assert server.downloads == Counter(list(server.files))
+        assert waiting.result().classes == 10
     assert server.downloads == Counter(list(server.files))
+
+
+def test_a_silent_server_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its lock would be kept for good; and the time-out of everybody else stays as it was."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(downloads, "STALLED_S", 0.1)
+    monkeypatch.setattr(socket, "getdefaulttimeout", lambda: 7.0)
+    set_to: list[float | None] = []
+    stock = socket.setdefaulttimeout
+    monkeypatch.setattr(socket, "setdefaulttimeout", lambda seconds: (set_to.append(seconds), stock(seconds)))
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(8)  # it accepts, and says nothing
+        monkeypatch.setattr(datasets.MNIST, "mirrors", [f"http://127.0.0.1:{silent.getsockname()[1]}/"])
+        try:
+            with pytest.raises(DataError, match="could not be downloaded"):
+                read("mnist", tmp_path)
+        finally:
+            stock(None)
+    assert set_to == [0.1, 7.0]

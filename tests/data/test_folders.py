@@ -1,5 +1,8 @@
 """Folders of image files: which files count, what becomes of every kind of image, and what is refused."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +30,7 @@ def folder(path: Path, size: Any = 6, **settings: Any) -> Parts:
     return load(DataConfig(name="folder", path=str(path), image_size=size, **settings))
 
 
-def three_each(path: Path, classes: str = "ab", value: int = 10) -> Path:
+def three_each(path: Path, classes: Sequence[str] = "ab", value: int = 10) -> Path:
     for label, name in enumerate(classes):
         for number in range(3):
             picture(path / name / f"{number}.png", grey(value + 50 * label + number))
@@ -51,6 +54,23 @@ def test_folder_without_parts_is_split_and_ignores_what_is_no_image(tmp_path: Pa
     assert all_values(parts) == {10, 11, 12, 60, 61, 62, 200}
     assert [sorted(part.labels_N) for part in (parts.val, parts.test)] == [[0, 1], [0, 1]]
     assert parts.fingerprint() == folder(tmp_path).fingerprint()
+
+
+def test_labels_are_the_places_of_class_folders_in_the_order_of_their_names(tmp_path: Path) -> None:
+    """Images of "a" are darker than 60."""
+    parts = folder(three_each(tmp_path))
+    for part in (parts.train, parts.val, parts.test):
+        assert list(part.labels_N) == [int(image.max() >= 60) for image in part.pixels_NHWC]
+    assert folder(three_each(tmp_path / "more", ["9", "10", "b"])).class_names == ("10", "9", "b")
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_a_colour_image_in_one_part_makes_three_channels_of_both(tmp_path: Path, part: str) -> None:
+    three_each(tmp_path / "train")
+    three_each(tmp_path / "test")
+    picture(tmp_path / part / "a" / "x.png", COLOURS)
+    parts = folder(tmp_path)
+    assert {pixels.shape[1:] for pixels in (parts.train.pixels_NHWC, parts.test.pixels_NHWC)} == {(6, 6, 3)}
 
 
 def test_folder_with_parts_keeps_them_and_a_path_may_be_relative(tmp_path: Path, monkeypatch: Any) -> None:

@@ -19,7 +19,9 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.compose, pytest.mark.xdist_group("compose")]
+from tests.support.paths import REPOSITORY
+
+pytestmark = [pytest.mark.compose, pytest.mark.slow, pytest.mark.xdist_group("compose")]
 
 COMPOSE = str(Path(sys.executable).parent / "docker-compose")
 STUDY = """
@@ -65,14 +67,13 @@ class Stack:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.project = folder, f"test{uuid.uuid4().hex[:8]}"
-        root = Path(__file__).parents[1]
         for name in ("docker-compose.yml", "docker-compose.join.yml"):
-            shutil.copy(root / name, folder)
-        shutil.copytree(root / "deploy", folder / "deploy")
+            shutil.copy(REPOSITORY / name, folder)
+        shutil.copytree(REPOSITORY / "deploy", folder / "deploy")
         (folder / "tiny.toml").write_text(STUDY)
         (folder / "test.yml").write_text(TEST)
         words = [sys.executable, "-m", "search.secrets", "--folder", str(folder / "secrets")]
-        made = subprocess.run(words, check=True, capture_output=True, text=True, cwd=root).stdout
+        made = subprocess.run(words, check=True, capture_output=True, text=True, cwd=REPOSITORY).stdout
         self.login = tuple(made.split("login of the dashboard: ")[1].split("   ")[0].split(" / "))
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -279,7 +280,7 @@ def test_another_machine_may_join(stack: Stack) -> None:
     env = os.environ | {"OPTUNA_STORAGE_PASSWORD_FILE": str(stack.folder / "secrets" / "db_worker")}
     done = subprocess.run(
         [sys.executable, "-m", "search.run", *words],
-        env=env, capture_output=True, text=True, cwd=Path(__file__).parents[1],
+        env=env, capture_output=True, text=True, cwd=REPOSITORY,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert f"{TRIALS} of {TRIALS} trials done" in done.stdout

@@ -1,33 +1,45 @@
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
-from search.data.config import DataConfig
+from models.cost import measure_cost
 from search.data.datasets import load
-from search.design.depths import depth_of, reachable_depths, share_out
+from search.data.images import Parts
+from search.design.depths import depth_of
+from search.design.plan import Choice
 from search.design.recipes import choose, make_plan
+from search.design.space import make_architecture, values_of
 from search.errors import SpecError
 from search.spec.domains import Range
 from search.spec.study import StudySpec
 from search.spec.study_file import load_spec
 from search.spec.tables import Space
+from search.storage.trial_record import TrialRecord
 from tests.support.made_trials import made
+from tests.support.made_up import Bottleneck, Gated, Halved, installed
 
 DIGITS = load_spec(Path("studies/digits.toml"))
 SHAPE, CLASSES = (1, 8, 8), 10
+
+
+class Narrow(Bottleneck):
+    """Another arm with three convolutions in a block."""
+
+    name = "narrow"
 
 
 def space(**changes: Any) -> Space:
     return replace(DIGITS.space, **changes)
 
 
-def run(number: int, arm: str, value: float, blocks: tuple[int, int, int], **attrs: Any) -> FrozenTrial:
+def run(number: int, arm: str, value: float, blocks: tuple[int, int, int], **attrs: Any) -> TrialRecord:
     """A digits trial of three stages, trained to the end."""
     trial = made(number, arm, value, group=number, **attrs)
     trial.params |= {f"blocks_{i}": count for i, count in enumerate(blocks, start=1)}
@@ -35,49 +47,16 @@ def run(number: int, arm: str, value: float, blocks: tuple[int, int, int], **att
     trial.params |= {"zero_branch": True, "optimizer": "adamw", "lr_sgd": 0.1, "lr_adamw": 0.003}
     trial.params |= {"weight_decay": 1e-5, "warmup": 0.05}
     trial.user_attrs["depth"] = depth_of(DIGITS.space, sum(blocks))
-    return trial
+    return TrialRecord(trial)
 
 
-def test_depths_that_a_space_reaches() -> None:
-    assert reachable_depths(DIGITS.space) == list(range(9, 58, 2))
-    assert reachable_depths(space(blocks=(1, 4), widths=((8,), (8,)))) == [6, 12, 18]
-    assert reachable_depths(space(transition="stride", widths=((8,),), blocks=(3,))) == [7]
+@cache
+def digits_parts() -> Parts:
+    return load(DIGITS.data)
 
 
-def test_a_ladder_steps_on_the_nearest_reachable_depths() -> None:
-    assert ladder_of(DIGITS.space, (8, 14, 20, 32, 44)) == [9, 15, 21, 33, 45]
-    assert ladder_of(DIGITS.space, (20, 21, 22)) == [21, 23]
-    assert ladder_of(DIGITS.space, (2, 6, 200)) == []
-
-
-@pytest.mark.parametrize("blocks", [(1, 1, 1), (9, 1, 1), (2, 7, 3), (9, 9, 9)])
-@pytest.mark.parametrize("depth", [9, 21, 45, 57])
-def test_blocks_are_shared_out_to_the_exact_depth(blocks: tuple[int, ...], depth: int) -> None:
-    found = share_out(blocks, DIGITS.space, depth)
-    assert depth_of(DIGITS.space, sum(found)) == depth
-    assert all(1 <= count <= 9 for count in found)
-
-
-def test_proportions_are_kept_where_they_can_be() -> None:
-    assert share_out((1, 2, 1), DIGITS.space, depth_of(DIGITS.space, 12)) == [3, 6, 3]
-    assert share_out((2, 3, 4), DIGITS.space, depth_of(DIGITS.space, 9)) == [2, 3, 4]
-
-
-def test_no_other_plan_is_nearer_to_the_proportions() -> None:
-    blocks, depth = (5, 2, 1), depth_of(DIGITS.space, 13)
-
-    def cost(plan: tuple[int, ...]) -> float:
-        return sum(math.log(count * 8 / (share * 13)) ** 2 for count, share in zip(plan, blocks, strict=True))
-
-    plans = [(a, b, 13 - a - b) for a in range(1, 10) for b in range(1, 10) if 1 <= 13 - a - b <= 9]
-    assert tuple(share_out(blocks, DIGITS.space, depth)) == min(plans, key=cost)
-
-
-def test_a_depth_out_of_reach_is_refused() -> None:
-    for depth in (8, 20, 7, 59):
-        with pytest.raises(ValueError, match="no network of the space"):
-            share_out((1, 1, 1), DIGITS.space, depth)
-    assert share_out((1, 1, 1), space(blocks=(1, 4)), 21) == [1, 4, 4]
+def chosen(trials: Sequence[TrialRecord], arm: str, depth: int, **changes: Any) -> Choice | None:
+    return choose(trials, replace(DIGITS, space=space(**changes)), arm, depth, SHAPE, CLASSES)
 
 
 def test_the_best_validated_run_near_the_depth_is_chosen() -> None:
@@ -89,7 +68,7 @@ def test_the_best_validated_run_near_the_depth_is_chosen() -> None:
         run(4, "residual", 0.99, (3, 3, 3)),
         run(5, "plain", 0.99, (3, 3, 3), state=TrialState.PRUNED),
     ]
-    choice = choose(trials, DIGITS.space, "plain", 21, 15, SHAPE, CLASSES)
+    choice = chosen(trials, "plain", 21)
     assert choice is not None
     assert (choice.trial, choice.trial_depth, choice.candidates, choice.val_accuracy) == (2, 23, 3, 0.9)
     assert [choice.params[f"blocks_{i}"] for i in (1, 2, 3)] == [3, 3, 3]
@@ -100,25 +79,39 @@ def test_the_best_validated_run_near_the_depth_is_chosen() -> None:
 
 def test_where_few_are_near_the_next_in_depth_are_taken_as_well() -> None:
     trials = [run(i, "plain", 0.9 - i / 100, (n, n, n)) for i, n in enumerate((1, 2, 3, 4))]
-    choice = choose(trials, DIGITS.space, "plain", 57, 15, SHAPE, CLASSES)
+    choice = chosen(trials, "plain", 57)
     assert choice is not None
     assert (choice.trial, choice.candidates) == (1, 3)
-    assert choose(trials, DIGITS.space, "residual", 57, 15, SHAPE, CLASSES) is None
+    assert chosen(trials, "residual", 57) is None
 
 
 def test_a_recipe_too_large_at_the_depth_is_passed_over() -> None:
     wide = run(0, "plain", 0.99, (3, 3, 3))
-    wide.params |= {"width_1": 32, "width_2": 32, "width_3": 32}
+    wide.trial.params |= {"width_1": 32, "width_2": 32, "width_3": 32}
     trials = [wide, run(1, "plain", 0.9, (3, 3, 3))]
-    choice = choose(trials, space(max_params=100_000), "plain", 21, 15, SHAPE, CLASSES)
+    choice = chosen(trials, "plain", 21, max_params=100_000)
     assert choice is not None
     assert choice.trial == 1
-    assert choose(trials, space(max_params=1000), "plain", 21, 15, SHAPE, CLASSES) is None
+    assert chosen(trials, "plain", 21, max_params=1000) is None
+
+
+def test_the_cap_is_held_against_the_arms_own_network() -> None:
+    """Gates are parameters that its twins lack."""
+    with installed(Gated):
+        plain, gated = run(0, "plain", 0.9, (3, 3, 3)), run(1, "gated", 0.9, (3, 3, 3))
+        least = {}
+        for arm in ("plain", "gated"):
+            values = values_of(plain.drawn, DIGITS.space) | {"block": arm}
+            least[arm] = measure_cost(make_architecture(values, DIGITS.space, SHAPE, CLASSES)).params
+        assert least["plain"] < least["gated"]
+        assert chosen([plain], "plain", 21, max_params=least["plain"])
+        assert chosen([gated], "gated", 21, max_params=least["gated"])
+        assert chosen([gated], "gated", 21, max_params=least["gated"] - 1) is None
 
 
 def test_a_plan_is_made_of_the_settings_and_the_trials() -> None:
     trials = [run(i, arm, 0.9, (3, 3, 3)) for i, arm in enumerate(("plain", "residual", "preact"))]
-    plan = make_plan("digits", trials, DIGITS, load(DataConfig(name="digits", val_fraction=0.25)))
+    plan = make_plan("digits", trials, DIGITS, digits_parts())
     assert (plan.depths, plan.seeds, plan.margin, plan.trials) == ([9, 15, 21, 33, 45], (10,), 1.0, 3)
     assert (plan.epochs, plan.steps) == (15, 240)
     assert len(list(plan.runs())) == 5 * 3 * 10  # one recipe for all arms, so no run is made twice
@@ -136,4 +129,102 @@ def test_a_plan_is_made_of_the_settings_and_the_trials() -> None:
 def test_what_cannot_be_confirmed_is_told(spec: StudySpec, says: str) -> None:
     trials = [run(0, "plain", 0.9, (1, 1, 1)), run(1, "residual", 0.9, (1, 1, 1))]
     with pytest.raises(SpecError, match=says):
-        make_plan("x", trials, spec, load(DataConfig(name="digits", val_fraction=0.25)))
+        make_plan("x", trials, spec, digits_parts())
+
+
+@pytest.fixture
+def trained() -> list[TrialRecord]:
+    return [run(i, arm, 0.9, (3, 3, 3)) for i, arm in enumerate(("plain", "residual", "preact"))]
+
+
+def test_the_plan_has_the_settings_of_the_study(trained: list[TrialRecord]) -> None:
+    """Margin, seeds, baseline, epochs: none of them at its default."""
+    spec = replace(
+        DIGITS,
+        confirm=replace(DIGITS.confirm, margin=2.5, seeds=7, depths=(20,)),
+        search=replace(DIGITS.search, baseline="residual"),
+        train=replace(DIGITS.train, epochs=30, batch_size=100),
+    )
+    unfinished = run(3, "plain", 0.99, (3, 3, 3), state=TrialState.RUNNING)
+    pruned = run(4, "plain", 0.99, (3, 3, 3), state=TrialState.PRUNED)
+    plan = make_plan("mine", [*trained, unfinished, pruned], spec, digits_parts())
+    assert (plan.search, plan.margin, plan.seeds, plan.baseline) == ("mine", 2.5, (7,), "residual")
+    assert (plan.depths, plan.arms, plan.rivals) == (
+        [21],
+        ["plain", "residual", "preact"],
+        ["plain", "preact"],
+    )
+    assert (plan.epochs, plan.steps) == (30, 30 * (1079 // 100))
+    assert plan.trials == 4, "that have finished"
+
+
+def test_arms_that_are_added_are_confirmed_as_well(trained: list[TrialRecord]) -> None:
+    with installed(Halved, Gated):
+        arms = ("gated", "plain", "residual", "halved", "preact")
+        trials = [run(i, arm, 0.9, (3, 3, 3)) for i, arm in enumerate(arms)]
+        spec = replace(DIGITS, space=space(block=arms), search=replace(DIGITS.search, baseline="gated"))
+        plan = make_plan("x", trials, spec, digits_parts())
+        assert plan.arms == list(arms)
+        assert plan.rivals == ["plain", "residual", "halved", "preact"]
+
+
+def test_of_equal_runs_the_first_is_chosen_and_training_accuracy_does_not_count() -> None:
+    trials = [
+        run(5, "plain", 0.9, (3, 3, 3)), run(2, "plain", 0.9, (3, 3, 3), train_accuracy=0.1),
+        run(3, "plain", 0.8, (3, 3, 3), train_accuracy=1.0),
+    ]  # fmt: skip
+    choice = chosen(trials, "plain", 21)
+    assert choice is not None
+    assert choice.trial == 2
+
+
+def test_recipes_are_parameters_of_the_space_and_nothing_that_is_fixed() -> None:
+    [trial] = [run(0, "plain", 0.9, (3, 3, 3))]
+    choice = chosen([trial], "plain", 21, norm=("batch",), warmup=(0.05,))
+    assert choice is not None
+    assert choice.params == {
+        "blocks_1": 3, "blocks_2": 3, "blocks_3": 3, "width_1": 16, "width_2": 16, "width_3": 16,
+        "init": "he", "zero_branch": True, "optimizer": "adamw", "lr_sgd": 0.1, "lr_adamw": 0.003,
+        "weight_decay": 1e-5,
+    }  # fmt: skip
+
+
+def test_the_estimate_scales_by_epochs_and_depth() -> None:
+    """A run that ended after 5 of 15 epochs in 3 s, at 19 convs: 9 s in full, more at 21 convs."""
+    choice = chosen([run(0, "plain", 0.9, (3, 3, 2), epochs=5, train_seconds=3.0)], "plain", 21)
+    assert choice is not None
+    assert choice.seconds == pytest.approx(3.0 * 3 * 21 / 19)
+    unknown = chosen([run(0, "plain", 0.9, (3, 3, 3), epochs=0, train_seconds=None)], "plain", 21)
+    assert unknown is not None
+    assert unknown.seconds == 0
+
+
+@pytest.mark.parametrize("baseline", ["plain", "residual", "preact"])
+def test_without_the_baseline_nothing_can_be_confirmed(trained: list[TrialRecord], baseline: str) -> None:
+    others = tuple(arm for arm in DIGITS.space.block if arm != baseline)
+    spec = replace(DIGITS, space=space(block=others), search=replace(DIGITS.search, baseline=baseline))
+    with pytest.raises(SpecError, match=f"space.block must have {baseline} and another arm to compare"):
+        make_plan("x", trained, spec, digits_parts())
+
+
+def test_blocks_of_three_convolutions_are_confirmed_among_their_like() -> None:
+    with installed(Bottleneck, Narrow):
+        arms = ("bottleneck", "narrow")
+        three = space(block=arms, widths=((8,), (8,), (8,)), max_params=None)
+        trials = [run(i, arm, 0.9, (1, 2, 3)) for i, arm in enumerate(arms)]
+        for trial in trials:
+            trial.trial.user_attrs["depth"] = 3 + 3 * 6
+        spec = replace(DIGITS, space=three, search=replace(DIGITS.search, baseline="narrow"))
+        plan = make_plan("x", trials, spec, digits_parts())
+        assert plan.depths == [15, 21, 33, 45], "12 is the shallowest, and far from 8"
+        choice = plan.choice("bottleneck", 21)
+        assert choice is not None
+        assert [choice.params[f"blocks_{i}"] for i in (1, 2, 3)] == [1, 2, 3]
+
+
+def test_arms_of_unequal_blocks_are_not_confirmed(trained: list[TrialRecord]) -> None:
+    """A free search may have had them: as many blocks are another depth."""
+    with installed(Bottleneck):
+        spec = replace(DIGITS, space=space(block=("plain", "bottleneck")))
+        with pytest.raises(SpecError, match=r"as many convs in a block, .* got plain 2, bottleneck 3"):
+            make_plan("x", [*trained, run(3, "bottleneck", 0.9, (3, 3, 3))], spec, digits_parts())

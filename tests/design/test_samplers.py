@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
-from optuna.pruners import BasePruner
 from optuna.trial import TrialState
 
-from search.design.groups import LeadNotDrawn, arm_view
-from search.design.pruners import make_pruner
-from search.design.samplers import make_sampler
+from search.design.groups import LeadNotDrawn, arm_view, first_turn, position_of
+from search.design.samplers import MAKERS, make_sampler
 from search.design.seeds import training_seed
-from search.design.space import suggest, suggested_names
+from search.design.space import dimensions, suggest, suggested_names
 from search.spec.study import StudySpec
-from search.storage.claim_storage import ClaimStorage
+from search.spec.tables import SAMPLERS
 from search.storage.connections import join_study
+from search.storage.internals import trial_id_of
+from search.storage.patience import PatientStorage
 from search.storage.studies import open_study
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -28,34 +28,43 @@ ARMS = ("plain", "residual", "preact")
 
 def joined(
     folder: Path, spec: StudySpec, worker: str = "a", budget: int = 1000
-) -> tuple[optuna.Study, ClaimStorage]:
+) -> tuple[optuna.Study, PatientStorage]:
     url = f"sqlite:///{folder}/arms.db"
     open_study(url, "s", spec, "data", budget)
     study, claims = join_study(url, "s", worker, budget)
     study.sampler = make_sampler(spec, suggested_names(spec.space))
-    study.pruner = make_pruner(spec)
     return study, claims
 
 
 def search(
-    study: optuna.Study, claims: ClaimStorage, spec: StudySpec, count: int
+    study: optuna.Study, claims: PatientStorage, spec: StudySpec, count: int
 ) -> list[optuna.trial.FrozenTrial]:
     """Trials whose score is a function of their parameters: wide and plain is best, the rest noise-free."""
     for _ in range(count):
         trial = study.ask()
         values = suggest(trial, spec.space)
         score = values["width_1"] - abs(np.log10(values["lr_sgd"]) + 1.5) - (values["block"] != "plain") * 5
-        claims.finish(trial._trial_id, TrialState.COMPLETE, float(score), {})
+        claims.finish(trial_id_of(trial), TrialState.COMPLETE, float(score), {})
     return study.get_trials(deepcopy=False)
+
+
+def test_every_sampler_of_a_study_file_can_be_made(tiny: StudySpec) -> None:
+    assert tuple(MAKERS) == SAMPLERS
+    for name in SAMPLERS:
+        free = replace(tiny, search=replace(tiny.search, design="free", sampler=name))
+        study = optuna.create_study(sampler=make_sampler(free, suggested_names(free.space)))
+        assert suggest(study.ask(), free.space).keys() == dimensions(free.space).keys()
 
 
 def test_every_draw_is_trained_as_every_arm(tmp_path: Path, tiny: StudySpec) -> None:
     trials = search(*joined(tmp_path, tiny), tiny, 30)
     for group in range(10):
         members = trials[3 * group : 3 * group + 3]
-        places = [place_of(trial, ARMS) for trial in members]
-        assert {place.arm for place in places if place} == set(ARMS)
-        assert [trial.params["block"] for trial in members] == [place.arm for place in places if place]
+        positions = [position_of(trial, ARMS) for trial in members]
+        assert {position.arm for position in positions if position} == set(ARMS)
+        assert [trial.params["block"] for trial in members] == [
+            position.arm for position in positions if position
+        ]
         rest = [{k: v for k, v in trial.params.items() if k != "block"} for trial in members]
         assert rest[0] == rest[1] == rest[2]
         assert len({training_seed(tiny, trial) for trial in members}) == 1
@@ -117,9 +126,9 @@ def test_queued_trials_stand_outside_groups(tmp_path: Path, tiny: StudySpec) -> 
     study, claims = joined(tmp_path, tiny)
     study.enqueue_trial({"block": "preact", "width_1": 6})
     trials = search(study, claims, tiny, 7)
-    assert place_of(trials[0], ARMS) is None
+    assert position_of(trials[0], ARMS) is None
     assert (trials[0].params["block"], trials[0].params["width_1"]) == ("preact", 6)
-    groups = [place.group for trial in trials[1:] if (place := place_of(trial, ARMS))]
+    groups = [position.group for trial in trials[1:] if (position := position_of(trial, ARMS))]
     assert groups == [0, 0, 0, 1, 1, 1]
 
 
@@ -144,115 +153,56 @@ def test_a_study_can_be_repeated_from_its_seed(tmp_path: Path, tiny: StudySpec) 
     assert [trial.params for trial in whole] == [trial.params for trial in parts]
 
 
-@pytest.mark.parametrize("pruner", ["hyperband", "halving", "median"])
-def test_a_plain_trial_competes_with_plain_trials_only(tmp_path: Path, tiny: StudySpec, pruner: str) -> None:
-    """Plain at 20 %, residual at 90 %: judged together every plain trial is pruned, judged apart they are
-    equals. A plain trial below its own arm is pruned all the same."""
-    spec = replace(
-        tiny,
-        train=replace(tiny.train, epochs=15),
-        space=replace(tiny.space, block=("plain", "residual")),
-        search=replace(tiny.search, pruner=pruner),
-    )
-    study, claims = joined(tmp_path, spec)
-    pruned: Counter[str] = Counter()
-    for number in range(80):
-        trial = study.ask()
-        arm = suggest(trial, spec.space)["block"]
-        good = number % 8 < 6  # of both arms alike
-        level = {"plain": 0.2, "residual": 0.9}[arm] * (1 if good else 0.5)
-        for epoch in range(1, 16):
-            trial.report(level + 0.001 * (number % 7), epoch)
-            if trial.should_prune():
-                pruned[f"{arm} {'good' if good else 'bad'}"] += 1
-                claims.finish(trial._trial_id, TrialState.PRUNED, level, {})
-                break
-        else:
-            claims.finish(trial._trial_id, TrialState.COMPLETE, level, {})
-    assert pruned["plain bad"] >= 6
-    assert pruned["plain good"] <= 20
-    assert abs(pruned["plain good"] - pruned["residual good"]) <= 6
-
-
-@pytest.mark.parametrize("pruner", ["hyperband", "halving", "median"])
-def test_a_deep_trial_competes_with_deep_trials_only(tmp_path: Path, tiny: StudySpec, pruner: str) -> None:
-    """Nets of 40 blocks at 20 %, of 4 at 90 %: judged together hardly a deep trial would run to its end."""
-    spec = replace(
-        tiny,
-        train=replace(tiny.train, epochs=15),
-        space=replace(tiny.space, block=("plain",), blocks=(4, 40)),
-        search=replace(tiny.search, pruner=pruner, sampler="random"),
-    )
-    study, claims = joined(tmp_path, spec)
-    pruned: Counter[str] = Counter()
-    drawn: Counter[int] = Counter()
-    for _ in range(80):
-        trial = study.ask()
-        blocks = suggest(trial, spec.space)["blocks_1"]
-        drawn[blocks] += 1
-        good = drawn[blocks] % 8 < 6  # of both depths alike
-        level = {4: 0.9, 40: 0.2}[blocks] * (1 if good else 0.5)
-        for epoch in range(1, 16):
-            trial.report(level + 0.001 * (drawn[blocks] % 7), epoch)
-            if trial.should_prune():
-                pruned[f"{blocks} {'good' if good else 'bad'}"] += 1
-                claims.finish(trial._trial_id, TrialState.PRUNED, level, {})
-                break
-        else:
-            claims.finish(trial._trial_id, TrialState.COMPLETE, level, {})
-    ended = {depth: drawn[depth] - pruned[f"{depth} good"] - pruned[f"{depth} bad"] for depth in (4, 40)}
-    assert pruned["40 bad"] >= 4
-    assert ended[40] >= ended[4] / 2
-
-
-def test_blocks_that_are_fixed_are_no_parameter_and_pruned_all_the_same(
-    tmp_path: Path, tiny: StudySpec
-) -> None:
-    spec = replace(
-        tiny,
-        train=replace(tiny.train, epochs=15),
-        space=replace(tiny.space, block=("plain",), blocks=(2,)),
-        search=replace(tiny.search, pruner="halving"),
-    )
-    study, claims = joined(tmp_path, spec)
-    ends = []
-    for number in range(12):
-        trial = study.ask()
-        suggest(trial, spec.space)
-        assert "blocks_1" not in trial.params
-        trial.report(1 / (1 + number), 3)
-        ends.append(trial.should_prune())
-        claims.finish(trial._trial_id, TrialState.PRUNED, 0.0, {})
-    assert ends == [False] + [True] * 11
-
-
-def test_rungs_are_epochs_done(tmp_path: Path, tiny: StudySpec) -> None:
-    """30 epochs: Hyperband with its first rung at a fifteenth of them stops at epochs 2, 4, 8 and 16."""
-    spec = replace(
-        tiny,
-        train=replace(tiny.train, epochs=30),
-        space=replace(tiny.space, block=("plain",)),
-        search=replace(tiny.search, pruner="hyperband"),
-    )
-    study, claims = joined(tmp_path, spec)
-    stopped = set()
-    for number in range(60):
-        trial = study.ask()
-        suggest(trial, spec.space)
-        for epoch in range(1, 31):
-            trial.report(1 / (1 + number), epoch)
-            if trial.should_prune():
-                stopped.add(epoch)
-                claims.finish(trial._trial_id, TrialState.PRUNED, 0.0, {})
-                break
-        else:
-            claims.finish(trial._trial_id, TrialState.COMPLETE, 0.0, {})
-    assert stopped == {2, 4, 8, 16}
-
-
 def test_the_free_design_leaves_it_to_optuna(tmp_path: Path, tiny: StudySpec) -> None:
     spec = replace(tiny, search=replace(tiny.search, design="free"))
     trials = search(*joined(tmp_path, spec), spec, 60)
     counts = Counter(trial.params["block"] for trial in trials)
     assert counts["plain"] > 30, "TPE takes to the arm that scores best"
-    assert isinstance(make_pruner(spec), BasePruner)
+
+
+def test_a_follower_of_a_lead_that_failed_copies_what_there_is(tmp_path: Path, tiny: StudySpec) -> None:
+    """Else no group would go on behind it: the rest of the parameters is drawn."""
+    study, claims = joined(tmp_path, tiny)
+    lead = study.ask()
+    drawn = {
+        "block": lead.suggest_categorical("block", ARMS),
+        "blocks_1": lead.suggest_int("blocks_1", 1, 3),
+    }
+    claims.finish(trial_id_of(lead), TrialState.FAIL, None, {})
+    follower = suggest(study.ask(), tiny.space)
+    assert follower["blocks_1"] == drawn["blocks_1"]
+    assert follower["block"] == "residual"
+
+
+def test_a_queued_trial_without_an_arm_gets_one_by_its_number(tmp_path: Path, tiny: StudySpec) -> None:
+    study, claims = joined(tmp_path, tiny)
+    for _ in range(5):
+        study.enqueue_trial({"width_1": 6})
+    trials = search(study, claims, tiny, 5)
+    assert [trial.params["block"] for trial in trials] == [*ARMS, *ARMS[:2]]
+
+
+def test_a_lead_is_found_by_its_turn_and_not_by_its_number(tmp_path: Path, tiny: StudySpec) -> None:
+    """Queued trials shift the numbers, not the turns."""
+    study, claims = joined(tmp_path, tiny)
+    study.enqueue_trial({"block": "preact"})
+    search(study, claims, tiny, 4)
+    study.enqueue_trial({"block": "plain"})
+    trials = search(study, claims, tiny, 4)
+    second = [trial for trial in trials if (at := position_of(trial, ARMS)) and at.group == 1]
+    assert [trial.number for trial in second] == [5, 6, 7]
+    assert first_turn(1, ARMS) == 3
+    assert [trial.params["block"] for trial in second] == ["residual", "preact", "plain"]
+    assert len({trial.params["lr_sgd"] for trial in second}) == 1
+
+
+@pytest.mark.parametrize("design", ["matched", "free"])
+def test_the_seed_of_the_study_decides_its_draws(tmp_path: Path, tiny: StudySpec, design: str) -> None:
+    rates: list[list[float]] = []
+    for seed in (0, 1, 0):
+        spec = replace(tiny, search=replace(tiny.search, design=design, seed=seed))
+        folder = tmp_path / f"{len(rates)}"
+        folder.mkdir()
+        rates.append([trial.params["lr_sgd"] for trial in search(*joined(folder, spec), spec, 3)])
+    assert rates[0] == rates[2]
+    assert not set(rates[0]) & set(rates[1])

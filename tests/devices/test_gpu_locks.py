@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from search.gpus__GONE import lock_folder
 
 from search.devices.gpu_locks import try_claim, uuids_in, visible_gpus
 from search.errors import DeviceError
@@ -46,7 +45,20 @@ def test_the_listing_of_the_driver() -> None:
 def test_what_the_environment_names_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a, GPU-b,")
     assert visible_gpus() == ["GPU-a", "GPU-b"]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    for nothing in ("", "-1", " , "):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", nothing)
+        assert visible_gpus() == []
+
+
+@pytest.mark.parametrize("script", ["exit 3", "echo 'No devices were found'", None])
+def test_a_driver_that_fails_or_is_absent_lists_no_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str | None
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("PATH", f"{tmp_path}")
+    if script:
+        (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "nvidia-smi").chmod(0o755)
     assert visible_gpus() == []
 
 
@@ -63,6 +75,7 @@ def test_every_gpu_is_claimed_once_before_any_is_twice() -> None:
             claim.close()
 
 
+@pytest.mark.process
 def test_a_worker_holds_what_its_command_claimed_for_it() -> None:
     """The command closes its own descriptor; the lock lasts as long as the worker."""
     claim = try_claim(FOUR[:1])
@@ -86,7 +99,35 @@ def test_odd_names_stay_in_the_folder(locks: Path) -> None:
     assert claim is not None
     claim.close()
     assert [path.name for path in locks.iterdir()] == ["______x.0.lock"]
-    assert lock_folder() == locks
+
+
+def test_locks_may_be_taken_by_every_user_of_the_machine(locks: Path) -> None:
+    """The folder is like /tmp: whoever made it, others add files and remove none but their own. To lock needs
+    no right to write."""
+    claim = try_claim(FOUR[:1])
+    assert claim is not None
+    assert fcntl.fcntl(claim.descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
+    claim.close()
+    assert locks.stat().st_mode & 0o7777 == 0o1777
+
+
+def test_a_lock_that_is_a_link_is_not_followed(locks: Path, tmp_path: Path) -> None:
+    locks.mkdir()
+    (locks / f"{FOUR[0]}.0.lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DeviceError, match="GPUs cannot be claimed"):
+        try_claim(FOUR)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_place_that_is_taken_leaves_no_descriptor_behind() -> None:
+    """A command that waits asks again and again."""
+    claim = try_claim(FOUR[:1])
+    assert claim is not None
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - of this process, which changes meanwhile
+    for _ in range(5):
+        assert try_claim(FOUR[:1]) is None
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+    claim.close()
 
 
 def hold(folder: str, gpus: list[str]) -> None:
@@ -103,6 +144,8 @@ def hold(folder: str, gpus: list[str]) -> None:
     time.sleep(3600)
 
 
+@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.parametrize("kills", [200])
 def test_eight_replicas_on_four_gpus_never_share_one(tmp_path: Path, kills: int) -> None:
     rng = random.Random(0)

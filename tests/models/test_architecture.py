@@ -5,8 +5,10 @@ import json
 
 import pytest
 
-from models.architecture import Architecture, Stage
-from models.presets import PRESETS, preset
+from models.architecture import MAX_STAGES, Architecture, Stage
+from models.arms.arm import ARMS
+from models.presets import preset
+from tests.support.made_up import Bottleneck, Gated, installed
 
 
 def test_json_round_trip_is_lossless(architectures: list[Architecture]) -> None:
@@ -20,7 +22,17 @@ def test_is_frozen_and_hashable(architectures: list[Architecture]) -> None:
         architectures[0].norm = "batch"  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", '{"block": "plain"}', "not json"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "{}",
+        '{"block": "plain"}',
+        "not json",
+        preset("post").to_json().replace('"blocks"', '"count"'),
+        preset("post").to_json().replace("[1, 28, 28]", "28"),
+    ],
+)
 def test_from_json_refuses_what_it_did_not_write(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - json's own error for text that is not JSON
         Architecture.from_json(text)
@@ -45,7 +57,7 @@ def test_fingerprint_is_recorded() -> None:
 
 
 def test_fingerprint_ignores_what_the_arm_does_not_use() -> None:
-    for block in BLOCKS:
+    for block in ARMS:
         a = preset("resnet20", block)
         b = dataclasses.replace(a, zero_branch=True)
         assert (a.fingerprint() == b.fingerprint()) == (block == "plain")
@@ -59,7 +71,7 @@ def test_fingerprints_differ_wherever_networks_do(architectures: list[Architectu
 
 @pytest.mark.parametrize(("name", "depth"), [("post", 6), ("resnet20", 19), ("resnet110", 109)])
 def test_depth_counts_convs_on_the_main_path(name: str, depth: int) -> None:
-    for block in BLOCKS:
+    for block in ARMS:
         assert preset(name, block).depth == depth
 
 
@@ -68,7 +80,7 @@ def test_depth_counts_convs_on_the_main_path(name: str, depth: int) -> None:
     [
         ({"block": "dense"}, "block must be one of plain, residual, preact, got 'dense'"),
         ({"norm": "layer"}, "norm must be one of none, batch, got 'layer'"),
-        ({"zero_branch": 1}, "zero_branch must be one of False, True, got 1"),
+        ({"zero_branch": 1}, "zero_branch must be true or false, got 1"),
         ({"classes": 1}, "classes must be a whole number from 2 to"),
         (
             {"image_shape": (5, 8, 8)},
@@ -95,6 +107,56 @@ def test_a_network_that_does_not_fit_its_image_is_refused_by_name() -> None:
         dataclasses.replace(preset("post"), image_shape=(1, 28, 4))
 
 
-def test_unknown_preset_lists_the_known() -> None:
-    with pytest.raises(ValueError, match=f"preset must be one of {', '.join(PRESETS)}, got 'vgg'"):
-        preset("vgg")
+@pytest.mark.parametrize(
+    ("field", "known"),
+    [
+        ("block", "plain, residual, preact"),
+        ("norm", "none, batch"),
+        ("init", "default, he"),
+        ("head", "average, flatten"),
+        ("padding", "same, valid"),
+        ("transition", "pool, stride"),
+    ],
+)
+@pytest.mark.parametrize("value", ["unheard", "", None, 1])
+def test_what_is_not_installed_is_refused_by_name_and_never_taken_for_something_else(
+    field: str, known: str, value: object
+) -> None:
+    message = f"{field} must be one of {known}, got {value!r}"
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(preset("post"), **{field: value})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=message):
+        Architecture.from_json(json.dumps(json.loads(preset("post").to_json()) | {field: value}))
+
+
+def test_bounds_are_allowed_and_what_is_beyond_them_is_not() -> None:
+    most = tuple(Stage(width=4, blocks=1) for _ in range(MAX_STAGES))
+    deep = dataclasses.replace(preset("resnet20"), image_shape=(1, 1024, 1024), stages=most)
+    assert len(deep.stages) == MAX_STAGES
+    for change in (
+        {"image_shape": (1, 1025, 8)},
+        {"image_shape": (1, 8, 1025)},
+        {"classes": 100_001},
+        {"stages": (Stage(width=4097, blocks=1),)},
+        {"stages": (Stage(width=8, blocks=257),)},
+        {"stages": (*most, Stage(width=4, blocks=1))},
+    ):
+        with pytest.raises(ValueError, match="must be a whole number from"):
+            dataclasses.replace(deep, **change)
+
+
+def test_widths_may_fall_where_no_shortcut_has_to_follow() -> None:
+    """Zero padding adds channels; the convolution of a pooled transition may drop them."""
+    narrowing = (Stage(width=8, blocks=1), Stage(width=4, blocks=1))
+    assert dataclasses.replace(preset("post"), stages=narrowing, transition="pool").depth == 6
+    with pytest.raises(ValueError, match=r"stages\[1\].width must be at least stages\[0\].width=8 .* got 4"):
+        dataclasses.replace(preset("post"), stages=narrowing, transition="stride")
+
+
+def test_other_arms_count_their_own_convolutions_and_read_their_own_zero_branch() -> None:
+    with installed(Bottleneck, Gated):
+        assert preset("resnet20", "bottleneck").depth == 1 + 9 * 3
+        assert preset("resnet20", "gated").depth == 19, "a gate is not on the main path"
+        zero = dataclasses.replace(preset("resnet20", "gated"), zero_branch=True)
+        assert str(zero).endswith("init he, zero branch")
+    assert str(dataclasses.replace(preset("resnet20", "plain"), zero_branch=True)).endswith("init he")

@@ -8,6 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.architecture import Architecture
+from models.arms.arm import ARMS
 from models.cost import measure_cost
 from models.network import Network
 from models.presets import PRESETS, preset
@@ -29,7 +30,7 @@ def test_cost_is_that_of_a_real_forward_pass(architectures: list[Architecture]) 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_have_the_recorded_cost_in_every_arm(name: str) -> None:
     """41,514 for the post's net; for the ResNets the counts of He et al. 2015 with option A."""
-    for block in BLOCKS:
+    for block in ARMS:
         cost = measure_cost(preset(name, block))
         assert {"params": cost.params, "macs": cost.macs} == GOLDEN[name]
 

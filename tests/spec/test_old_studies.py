@@ -1,4 +1,4 @@
-"""What is added later changes no study that was made before."""
+"""Nothing that is added later changes a study that was made before."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FINGERPRINTS = {
     "cifar10_degradation_cpu": "5a99c64b70bcbf8b", "digits": "2b0543d8ac73b925",
     "mnist_post": "90c52994bc347af7", "post": "91a0f783229a2636",
 }  # fmt: skip
-"""Of the study files that come along, as they were when only three arms and two norms existed."""
+"""Fingerprints of the study files that come along, from when only three arms and two norms existed."""
 
 
 @pytest.mark.parametrize("name", FINGERPRINTS)

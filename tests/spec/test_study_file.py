@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from search.errors import SpecError
 from search.spec.domains import Range
 from search.spec.study_file import find_study, load_spec
-from search.training.kernels import differences
+from tests.support.made_up import Bottleneck, Gated, installed
 
 SMALLEST = '[data]\nname = "digits"\n[space]\nblocks = 1\nwidths = [8]\n'
 
@@ -27,7 +28,8 @@ def edited(folder: Path, old: str, new: str) -> Path:
 
 @pytest.mark.parametrize("path", sorted(Path("studies").glob("*.toml")), ids=lambda path: path.stem)
 def test_every_bundled_study_loads_and_is_named_after_its_file(path: Path) -> None:
-    spec = load_spec(find_study(path.stem))
+    assert find_study(path.stem) == find_study(str(path)) == path
+    spec = load_spec(path)
     assert spec.name == path.stem
     assert spec.space.block[:2] == ("plain", "residual")
 
@@ -52,6 +54,11 @@ def test_a_preset_fills_in_what_is_left_out(tmp_path: Path) -> None:
     assert spec.space.blocks == (1,)
     assert spec.space.norm == ("none",)
     assert spec.space.init == ("default", "he")
+    again = load_spec(write(tmp_path, '[data]\nname = "cifar10"\n[space]\npreset = "resnet56"\nkernel = 5\n'))
+    assert (again.space.blocks, again.space.widths) == ((9,), ((16,), (32,), (64,)))
+    assert (again.space.norm, again.space.init, again.space.zero_branch) == (("batch",), ("he",), (False,))
+    assert (again.space.transition, again.space.kernel, again.space.head) == ("stride", 5, "average")
+    assert again.space.block == ("plain", "residual", "preact"), "all arms, whatever the preset's own"
 
 
 @pytest.mark.parametrize(
@@ -107,6 +114,69 @@ def test_errors_name_key_value_rule_and_file(tmp_path: Path, old: str, new: str,
 
 
 @pytest.mark.parametrize(
+    ("further", "message"),
+    [
+        (
+            '[search]\nbaseline = "unheard"',
+            "search.baseline must be one of plain, residual, preact, got 'unheard'",
+        ),
+        (
+            'block = ["plain", "preact"]\n[search]\nbaseline = "residual"',
+            "search.baseline must be an arm of space.block (plain, preact), got 'residual'",
+        ),
+        ('preset = "resnet21"', "space.preset must be one of post, resnet20"),
+        ("preset = 20", "space.preset must be one of post, resnet20"),
+        ("presett = 20", "space.presett is not a key: did you mean preset? Known: preset, block, blocks"),
+        ("depth = 3", "space.depth is not a key: Known: preset, block"),
+        ("[confirm]\nmargin = 101", "confirm.margin must be a number from 0 to 100, got 101"),
+        ("[confirm]\ndepths = [0]", "confirm.depths must be a whole number from 1 to 2000, got [0]"),
+        ("[train]\nclip = 0", "train.clip must be a number from 1e-06 to 1e+06, got 0"),
+    ],
+)
+def test_rules_between_keys_and_of_keys_that_may_be_left_out(
+    tmp_path: Path, further: str, message: str
+) -> None:
+    with pytest.raises(SpecError, match=re.escape(message)):
+        load_spec(write(tmp_path, SMALLEST + further))
+
+
+def test_the_baseline_may_be_any_arm_of_the_space(tmp_path: Path) -> None:
+    assert load_spec(write(tmp_path, SMALLEST)).search.baseline == "plain"
+    for arm in ("plain", "residual", "preact"):
+        spec = load_spec(write(tmp_path, f'{SMALLEST}[search]\nbaseline = "{arm}"'))
+        assert spec.search.baseline == arm
+    without_plain = load_spec(write(tmp_path, SMALLEST + 'block = ["residual", "preact"]'))
+    assert without_plain.search.baseline == "plain", "a search alone needs none"
+
+
+def test_arms_that_are_added_may_be_listed_and_must_be_equally_deep_to_be_matched(tmp_path: Path) -> None:
+    blocks = 'block = ["plain", "gated", "bottleneck"]\n'
+    with installed(Bottleneck, Gated):
+        gated = load_spec(write(tmp_path, SMALLEST + 'block = ["gated", "plain"]'))
+        assert gated.space.block == ("gated", "plain")
+        with pytest.raises(SpecError, match="at one depth, got plain 2, gated 2, bottleneck 3"):
+            load_spec(write(tmp_path, SMALLEST + blocks))
+        free = load_spec(write(tmp_path, f'{SMALLEST}{blocks}[search]\ndesign = "free"'))
+        assert free.space.block == ("plain", "gated", "bottleneck")
+    with pytest.raises(SpecError, match=r"space\.block must be one of plain, residual, preact, got"):
+        load_spec(write(tmp_path, SMALLEST + 'block = ["gated", "plain"]'))
+
+
+def test_widths_may_fall_between_pooled_stages_alone(tmp_path: Path) -> None:
+    text = SMALLEST.replace("[8]", "[[8, 16], [16, 32]]")
+    assert load_spec(write(tmp_path, text + 'transition = "stride"')).space.widths == ((8, 16), (16, 32))
+    falling = SMALLEST.replace("[8]", "[[8, 16], [12, 32]]")
+    assert load_spec(write(tmp_path, falling + 'transition = "pool"')).space.widths == ((8, 16), (12, 32))
+    with pytest.raises(SpecError, match='got 12 after 16; or take transition = "pool"'):
+        load_spec(write(tmp_path, falling + 'transition = "stride"'))
+
+
+def test_a_seed_that_is_given_takes_the_place_of_the_files(tmp_path: Path) -> None:
+    path = write(tmp_path, SMALLEST + "[search]\nseed = 5")
+    assert [load_spec(path, seed=seed).search.seed for seed in (None, 0, 7)] == [5, 0, 7]
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "x = " + "[" * 5000 + "]" * 5000,
@@ -140,15 +210,3 @@ def test_fingerprint_follows_what_decides_a_result_and_nothing_else(tmp_path: Pa
     assert load_spec(confirm).confirm.depths == (8, 20)
     assert load_spec(confirm).fingerprint() == base.fingerprint()
     assert base.fingerprint() == "2b0543d8ac73b925", "stored studies could no longer be continued"
-
-
-def test_the_place_of_the_data_is_no_difference(tmp_path: Path) -> None:
-    text = '[data]\nname = "npz"\npath = "{}"\n[space]\nblocks = 1\nwidths = [8]\n'
-    specs = [load_spec(write(tmp_path, text.format(path))) for path in ("/here/a.npz", "/there/a.npz")]
-    assert differences(specs[0].canonical(), specs[1].canonical()) == []
-
-
-def test_differences_read_like_a_diff(tmp_path: Path) -> None:
-    old = load_spec(Path("studies/digits.toml")).canonical()
-    new = load_spec(edited(tmp_path, "high = 9", "high = 5")).canonical()
-    assert differences(old, new) == ["space.blocks.high: 9 in the study, 5 now"]

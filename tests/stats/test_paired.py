@@ -1,6 +1,6 @@
 """Each formula against brute force, a hand-worked case or SciPy; the verdict against simulated experiments.
 
-Simulations have fixed seeds; the rates in the text of `search.statistics` come from longer ones.
+Simulations have fixed seeds; the rates in the text of `search.stats.paired` come from longer ones.
 """
 
 from __future__ import annotations
@@ -8,17 +8,21 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats  # type: ignore[import-untyped]
-from search.statistics__GONE import paired_differences
 
 from search.stats.paired import (
+    ALPHA,
+    MIN_PAIRS,
+    MOST_PAIRS,
     Comparison,
     Floats,
     Interval,
     Word,
+    as_sample,
     bca_interval,
     bootstrap_interval,
     compare_family,
@@ -29,7 +33,6 @@ from search.stats.paired import (
     superiority,
     verdict,
 )
-from search.stats.runs import FailureTable, expected_best, failure_table, noise_floor
 
 DEPTHS = (8, 14, 20, 32, 44)
 PAIRS = 10
@@ -83,26 +86,22 @@ def words(family: Mapping[int, Comparison], margin: float) -> list[Word]:
     return [verdict(each.interval, each.holm_p, each.pairs, margin) for each in family.values()]
 
 
-# --- Differences and what is refused
-
-
-def test_differences_are_points_and_equal_scores_tie() -> None:
-    assert paired_differences([0.9, 0.3], [0.8, 0.1 + 0.2]).tolist() == [10.0, 0.0]
+# --- What is refused
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "rule"),
+    ("values", "rule"),
     [
-        ([], [], "at least one number"),
-        ([0.9, 0.8], [0.9], "as many scores of one arm as of the other, not 2 and 1"),
-        ([0.9, math.nan], [0.9, 0.8], "count a diverged run as chance accuracy"),
-        ([[0.9]], [[0.8]], "flat sequence"),
-        ([97.0], [96.0], "shares from 0 to 1, not percentages"),
+        ([], "at least one number"),
+        ([0.9, math.nan], "count a diverged run as chance accuracy"),
+        ([0.9, math.inf], "holds finite numbers only"),
+        ([[0.9]], "flat sequence"),
+        (0.9, "flat sequence"),
     ],
 )
-def test_scores_that_are_no_pairs_are_refused_by_rule(a: list[float], b: list[float], rule: str) -> None:
+def test_values_that_are_no_sample_are_refused_by_rule(values: Any, rule: str) -> None:
     with pytest.raises(ValueError, match=rule):
-        paired_differences(a, b)
+        as_sample(values)
 
 
 @pytest.mark.parametrize(
@@ -140,6 +139,20 @@ def test_the_interval_is_never_inside_students() -> None:
             assert high >= student.high - 1e-12
 
 
+@pytest.mark.parametrize("level", [0.9, 0.95])
+def test_the_level_is_expanded_as_hesterberg_does(level: float) -> None:
+    """Twice the normal's tail beyond t * sqrt(n / (n - 1)); where it is wider than Student's it is BCa's."""
+    sample = np.array([0.0, 0.1, 0.2, 0.3, 0.3, 0.5, 0.6, 9.0])
+    reach = stats.t.ppf((1 + level) / 2, 7) * math.sqrt(8 / 7)
+    assert bootstrap_interval(sample, level).high == pytest.approx(
+        bca_interval(sample, 1 - 2 * stats.norm.sf(reach)).high, abs=1e-12
+    )
+    assert (
+        bootstrap_interval(sample, level).high > stats.ttest_1samp(sample, 0).confidence_interval(level).high
+    )
+    assert bootstrap_interval(sample) == bootstrap_interval(sample, 0.95)
+
+
 def test_interval_of_one_pair_is_infinite_and_of_equal_ones_a_point() -> None:
     assert bootstrap_interval([3.0]) == (-math.inf, math.inf)
     assert bootstrap_interval([0.1, 0.1, 0.1]) == (0.1, 0.1)
@@ -147,7 +160,7 @@ def test_interval_of_one_pair_is_infinite_and_of_equal_ones_a_point() -> None:
 
 
 def test_where_bca_has_no_finite_level_the_percentiles_stand() -> None:
-    """At level 1 the normal quantiles are infinite; the percentiles are the extreme resamples."""
+    """The normal quantiles at level 1 are infinite; the percentiles are the extreme resamples."""
     assert bca_interval([0.0, 1.0], 1.0) == (0.0, 1.0)
 
 
@@ -295,14 +308,94 @@ def test_holm_reaches_over_the_family() -> None:
     assert family[8].word == "beats"
 
 
+@pytest.mark.parametrize("margin", [0.0, 2.5])
+def test_a_comparison_holds_what_its_functions_say(margin: float) -> None:
+    """Each number under its own name, the margin and the number of depths passed on."""
+    family = {
+        8: np.array([4.0, -2.5, 9.5, 0.0, 2.0, -1.0, 3.0]),
+        14: np.array([0.5, -0.25, 1.0, 2.0, 0.25, -3.0, 4.0]),
+    }
+    adjusted = holm([sign_flip_p(sample) for sample in family.values()])
+    for (depth, sample), holm_p in zip(family.items(), adjusted, strict=True):
+        found = compare_family(family, margin)[depth]
+        interval = bootstrap_interval(sample, 0.95)
+        assert found == Comparison(
+            word=verdict(interval, holm_p, len(sample), margin),
+            more_pairs=more_pairs(sample, margin, family=2),
+            pairs=len(sample),
+            mean=sample.mean(),
+            median=float(np.median(sample)),
+            interval=interval,
+            p=sign_flip_p(sample),
+            holm_p=holm_p,
+            signed_rank_p=signed_rank_p(sample),
+            superiority=superiority(sample),
+            wins=int((sample > 0).sum()),
+            ties=int((sample == 0).sum()),
+            losses=int((sample < 0).sum()),
+        )
+        assert found.more_pairs != more_pairs(sample, 1.0, family=2)
+        assert margin > 1 or found.more_pairs != more_pairs(sample, margin, family=1)
+        assert found.p != found.signed_rank_p
+        assert found.mean != found.median
+    assert adjusted != [sign_flip_p(sample) for sample in family.values()]
+
+
+@pytest.mark.parametrize(("margin", "word"), [(0.0, "beats"), (1.5, "beats"), (2.5, "equal"), (3.0, "equal")])
+def test_the_margin_given_decides_the_word(margin: float, word: Word) -> None:
+    [comparison] = compare_family({8: [2.0, 2.1, 1.9] * 3}, margin).values()
+    assert comparison.word == word
+    [mirrored] = compare_family({8: [-2.0, -2.1, -1.9] * 3}, margin).values()
+    assert mirrored.word == MIRROR[word]
+
+
+def test_differences_below_rounding_are_ties() -> None:
+    [comparison] = compare_family({8: [1e-10, -1e-10, 0.0, 1e-8, -1e-8]}).values()
+    assert (comparison.wins, comparison.ties, comparison.losses) == (1, 3, 1)
+    assert superiority([1e-10, -1e-10, 1e-8]).probability == pytest.approx(2 / 3)
+
+
 def test_more_pairs_is_where_students_t_clears_the_gap() -> None:
     """Mean 0, sd 2: half-width t(n-1) * 2 / sqrt(n) is below one point from 18 pairs on."""
     sample = np.array([2.0, -2.0] * 5) * math.sqrt(0.9)
     assert more_pairs(sample) == 18 - PAIRS
-    assert more_pairs(sample * 40) == MANY + 1
+    assert more_pairs(sample * 40) == MOST_PAIRS + 1
     assert more_pairs(sample + 1) is None
     wide = compare_family({8: sample * 40})[8]
     assert str(wide) == "undecided (more than 1000 more seeds needed)"
+
+
+def pairs_by_brute_force(sample: Floats, margin: float, family: int) -> int:
+    """The first number of pairs at which a sample of this mean and spread would have a word."""
+    mean, spread = abs(sample.mean()), sample.std(ddof=1)
+    for n in itertools.count(max(len(sample) + 1, MIN_PAIRS)):
+        error = spread / math.sqrt(n)
+        clear = stats.t.ppf(1 - ALPHA / 2, n - 1) * error < abs(mean - margin)
+        significant = stats.t.ppf(1 - ALPHA / 2 / family, n - 1) * error < mean
+        possible = family * 2 * 0.5**n < ALPHA
+        if clear and (mean < margin or (significant and possible)):
+            return n - len(sample)
+    raise AssertionError("unreachable")
+
+
+@pytest.mark.parametrize("family", [1, 5])
+@pytest.mark.parametrize("margin", [0.0, 1.0, 2.5])
+@pytest.mark.parametrize("mean", [0.3, -0.8, 2.0, -3.0, 4.0])
+def test_more_pairs_is_the_first_number_with_a_word(mean: float, margin: float, family: int) -> None:
+    """Samples have spread, and lie on either side of the margin; p is corrected for the family."""
+    spread = np.random.default_rng(3).normal(size=8)
+    sample = mean + 2 * (spread - spread.mean())
+    assert more_pairs(sample, margin, family) == pairs_by_brute_force(sample, margin, family)
+
+
+def test_more_pairs_grows_with_the_family_where_p_decides() -> None:
+    """The interval of one depth is as strict as p at margin 0, and p alone is corrected."""
+    sample = np.array([2.0, -2.0] * 4) + 0.8
+    needed = [more_pairs(sample, margin=0.0, family=family) or 0 for family in (1, 2, 5, 20)]
+    assert needed == sorted(needed)
+    assert len(set(needed)) == 4
+    within = [more_pairs(sample, margin=2.0, family=family) for family in (1, 20)]
+    assert within[0] == within[1], "equal needs no p"
 
 
 def test_more_pairs_waits_until_holm_can_pass() -> None:
@@ -313,7 +406,7 @@ def test_more_pairs_waits_until_holm_can_pass() -> None:
 
 
 def test_more_pairs_is_a_fair_guess() -> None:
-    """With as many more pairs as it says, about half of the undecided are decided."""
+    """About half of the undecided are decided with as many more pairs as it says."""
     rng = np.random.default_rng(8)
     decided = []
     for _ in range(100):
@@ -341,7 +434,7 @@ def test_more_pairs_is_a_fair_guess() -> None:
     ],
 )
 def test_coverage_at_ten_pairs(draw: Draw, expected: float) -> None:
-    """Within three standard errors of the long simulation."""
+    """The shares are within three standard errors of the long simulation."""
     count = 2000
     drawn = draw(np.random.default_rng(6), (count, PAIRS))
     intervals = [bootstrap_interval(sample, resamples=2000) for sample in drawn]
@@ -350,14 +443,15 @@ def test_coverage_at_ten_pairs(draw: Draw, expected: float) -> None:
 
 
 def test_plain_bca_covers_too_little_at_ten_pairs() -> None:
-    """Why the level is expanded."""
+    """This is why the level is expanded."""
     drawn = normal(np.random.default_rng(6), (2000, PAIRS))
     assert np.mean([low <= 0 <= high for low, high in (bca_interval(d, 0.95, 2000) for d in drawn)]) < 0.91
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", [normal, both_collapse])
 def test_equal_arms_are_rarely_told_apart(draw: Draw) -> None:
-    """In at most 5 % of experiments does any of five depths say beats or loses."""
+    """Any of five depths says beats or loses in at most 5 % of experiments."""
     families = simulate(draw, 800, seed=9)
     for margin in (0.0, 1.0):
         wrong = [bool({"beats", "loses"} & set(words(family, margin))) for family in families]
@@ -365,7 +459,7 @@ def test_equal_arms_are_rarely_told_apart(draw: Draw) -> None:
 
 
 def test_a_gap_of_two_points_is_found() -> None:
-    """With sd 1: nearly always beyond margin 0, in 77 % beyond margin 1, where 14 pairs would give 91 %."""
+    """The sd is 1: nearly always beyond margin 0, in 77 % beyond margin 1, where 14 pairs would give 91 %."""
     families = simulate(normal, 300, seed=10, gap=2.0)
     power = {
         margin: np.mean([word == "beats" for family in families for word in words(family, margin)])
@@ -381,56 +475,3 @@ def test_a_rare_collapse_goes_unseen() -> None:
     claims = [word for family in families for word in words(family, 1.0)]
     assert claims.count("beats") / len(claims) == pytest.approx(0.9**PAIRS, abs=0.05)
     assert "loses" not in claims
-
-
-# --- What scores are read against
-
-
-def test_failures_are_below_twice_chance() -> None:
-    """Fisher by hand: 3 of 3 against 0 of 3 is the rarest of 20 tables, on either side."""
-    table = failure_table([0.1, 0.19, 0.11], [0.2, 0.9, 1.0], classes=10)
-    assert table == FailureTable(failed_a=3, runs_a=3, failed_b=0, runs_b=3, p=table.p)
-    assert table.p == pytest.approx(0.1)
-    assert failure_table([0.9], [0.9, 0.8], classes=10).p == 1.0
-
-
-def test_of_two_classes_a_run_fails_below_three_quarters() -> None:
-    """Twice chance would be an accuracy of 1, so that nearly every run failed."""
-    table = failure_table([0.5, 0.74], [0.76, 0.99], classes=2)
-    assert (table.failed_a, table.failed_b) == (2, 0)
-    with pytest.raises(ValueError, match="from two classes on, not for 1"):
-        failure_table([1.0], [1.0], classes=1)
-
-
-def test_expected_best_is_the_mean_over_all_sets() -> None:
-    scores = [0.3, 0.9, 0.5, 0.5, 0.7]
-    budgets = range(1, 6)
-    by_sets = [np.mean([max(chosen) for chosen in itertools.combinations(scores, k)]) for k in budgets]
-    curve = expected_best(scores, budgets)
-    assert curve.budgets == tuple(budgets)
-    assert curve.expected == pytest.approx(by_sets)
-    band = zip(curve.low, curve.expected, curve.high, strict=True)
-    assert all(low <= mean <= high for low, mean, high in band)
-    assert max(curve.high) == pytest.approx(0.9)
-
-
-def test_expected_best_of_many_runs_stays_finite() -> None:
-    """C(2000, 1000) is beyond a float."""
-    scores = np.linspace(0, 1, 2000)
-    (best,) = expected_best(scores, [1000], resamples=10).expected
-    assert best == pytest.approx(1000 / 1001 * 2001 / 1999 - 1 / 1999)
-
-
-@pytest.mark.parametrize("budget", [0, 4])
-def test_budgets_beyond_the_runs_are_refused(budget: int) -> None:
-    with pytest.raises(ValueError, match="from 1 to the 3 runs there are"):
-        expected_best([0.1, 0.2, 0.3], [budget])
-
-
-def test_noise_is_pooled_by_degrees_of_freedom() -> None:
-    """Squares 2 and 8 over 1 + 2 degrees of freedom; a single run and the level of a group add nothing."""
-    noise = noise_floor([[1.0, 3.0], [102.0, 100.0, 104.0], [50.0]])
-    assert noise.sd == pytest.approx(math.sqrt(10 / 3))
-    assert noise.degrees_of_freedom == 3
-    with pytest.raises(ValueError, match="under two seeds"):
-        noise_floor([[1.0], [2.0]])

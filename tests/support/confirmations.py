@@ -39,16 +39,16 @@ def opened(url: str, spec: StudySpec, given: Plan = TINY_PLAN) -> tuple[Study, P
 class Worker:
     """One worker of a confirmation, in this process."""
 
-    def __init__(self, url: str, spec: StudySpec) -> None:
+    def __init__(self, url: str, spec: StudySpec, given: Plan = TINY_PLAN) -> None:
         torch.set_num_threads(1)
-        opened(url, spec)
-        self.study, self.claims = join_study(url, NAME, "here", 12)
+        _, _, runs = opened(url, spec, given)
+        self.study, self.claims = join_study(url, NAME, "here", runs)
         self.study.sampler = optuna.samplers.RandomSampler(seed=0)
         self.study.pruner = optuna.pruners.NopPruner()
         whole, device = read(spec.data), torch.device("cpu")
         shape = whole.split(spec.data).image_shape
-        splits = Splits(whole, spec.data, device)
-        trials = ConfirmationTrials(spec, shape, splits, self.claims)
+        self.splits = Splits(whole, spec.data, device)
+        trials = ConfirmationTrials(spec, shape, self.splits, self.claims)
         self.runner = TrialRunner(trials, self.claims, StudyCheckpoints.of(NAME, "key"))
 
     def run(self, interrupted: Callable[[], bool] = lambda: False) -> FrozenTrial:

@@ -1,6 +1,6 @@
 """Worker processes for tests: forked from one that has imported everything, so that a hundred may be killed.
 
-They run the real loop, heart and storage; what they train is given by a name in RUNS.
+They run the real loop, heart and storage, and train nothing.
 """
 
 from __future__ import annotations
@@ -16,23 +16,25 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from search.storage.connections import join_study
+from search.storage.internals import study_id_of, trial_id_of
+from search.storage.leases import worker_name
+from search.storage.patience import PatientStorage
+from search.storage.trial_record import TrialRecord
+from search.trials.reporter import Reporter
+from search.workers.heartbeat import Heart
+from search.workers.stop import Stop
+from search.workers.trial_loop import run_trials
+from search.workers.watchdog import Watchdog
+
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    [
-        "search.workers.trial_loop",
-        "search.storage.connections",
-        "search.trials.reporter",
-        "search.workers.worker",
-        "alembic.command",
-        "sklearn.datasets",
-    ]
+    ["tests.support.crew", "search.workers.worker", "alembic.command", "sklearn.datasets"]
 )
 
 
-def stub(trial: optuna.Trial, interrupted: Callable[[], bool], claims: Any, seconds: float) -> str:
+def stub(trial: optuna.Trial, interrupted: Callable[[], bool], claims: PatientStorage, seconds: float) -> str:
     """Three epochs of nothing, reported and finished as a training is."""
-    from search.trials.reporter import Reporter
-
     x = trial.suggest_float("x", 0, 1)
     reporter = Reporter(trial, 3)
     try:
@@ -48,19 +50,15 @@ def stub(trial: optuna.Trial, interrupted: Callable[[], bool], claims: Any, seco
             return "interrupted"
     finally:
         reporter.close()
-    claims.finish(trial._trial_id, TrialState.COMPLETE, x, {"outcome": "complete", "epochs": 3})
+    ended = TrialRecord.attributes(outcome="complete", epochs=3)
+    claims.finish(trial_id_of(trial), TrialState.COMPLETE, x, ended)
     return "complete"
 
 
-def work(url: str, budget: int, seconds: float, before: Callable[[Any], None] | None = None) -> None:
+def work(
+    url: str, budget: int, seconds: float, before: Callable[[PatientStorage], None] | None = None
+) -> None:
     """One worker of the study "s" until it is done. `before` may change the storage."""
-    from search.storage.connections import join_study
-    from search.storage.leases import worker_name
-    from search.workers.heartbeat import Heart
-    from search.workers.stop import Stop
-    from search.workers.trial_loop import run_trials
-    from search.workers.watchdog import Watchdog
-
     os.environ.setdefault("ARCHSEARCH_HEARTBEAT", "0.5")
     os.environ.setdefault("ARCHSEARCH_GRACE", "3")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -70,9 +68,9 @@ def work(url: str, budget: int, seconds: float, before: Callable[[Any], None] | 
     study.sampler, study.pruner = optuna.samplers.RandomSampler(), optuna.pruners.NopPruner()
     if before:
         before(claims)
-    heart = Heart(claims, study._study_id)
+    heart = Heart(claims, study_id_of(study))
     heart.start()
-    claims.reap(study._study_id, math.inf)
+    claims.reap(study_id_of(study), math.inf)
     run_trials(study, claims, lambda t, i: stub(t, i, claims, seconds), heart, Watchdog(), stop)
     heart.end.set()
 
@@ -109,13 +107,11 @@ def accounted_for(trials: list[FrozenTrial], budget: int) -> None:
     """Every trial has ended, once, with all that it reported; numbers have no gaps."""
     assert [trial.number for trial in trials] == list(range(budget))
     for trial in trials:
-        attempt = trial.user_attrs["attempt"]
-        if trial.state == TrialState.COMPLETE:
-            assert trial.value is not None
+        record = TrialRecord(trial)
+        if record.ran_to_the_end:
             expected = {epoch: trial.params["x"] * epoch for epoch in (1, 2, 3)}
-            assert trial.intermediate_values == expected, trial.number
+            assert (trial.value, record.reported) == (trial.params["x"], expected), trial.number
         else:
-            assert (trial.state, trial.user_attrs["outcome"]) == (TrialState.FAIL, "lost")
-            assert attempt == 3
-        lost = trial.user_attrs.get("lost_workers", [])
-        assert len(lost) == attempt - (trial.state == TrialState.COMPLETE), "each loss has its attempt"
+            assert (trial.state, record.outcome, record.attempt) == (TrialState.FAIL, "lost", 3)
+        lost = record.attempt - record.ran_to_the_end
+        assert len(record.lost_workers) == lost, "each loss has its attempt"

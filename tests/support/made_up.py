@@ -56,7 +56,7 @@ class Bottleneck(Residual):
 
 @contextmanager
 def installed(*arms: type[Arm]) -> Iterator[None]:
-    """As if each had a file in models/arms."""
+    """Adds arms, as if each had a file in models/arms."""
     before = dict(ARMS)
     try:
         for arm in arms:
@@ -69,7 +69,7 @@ def installed(*arms: type[Arm]) -> Iterator[None]:
 
 @contextmanager
 def group_norm() -> Iterator[None]:
-    """As if models/norms.py had it."""
+    """Adds a norm, as if models/norms.py had it."""
     NORMS["group"] = Norm(
         name="group",
         params=2,

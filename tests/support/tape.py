@@ -1,4 +1,4 @@
-"""A CUDA graph without CUDA."""
+"""A stand-in for a CUDA graph, on the CPU."""
 
 from __future__ import annotations
 

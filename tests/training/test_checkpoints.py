@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
@@ -7,16 +8,18 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from search import checkpoints as module
+import search.errors
 from search.errors import SpecError
-from search.training.checkpoints import Checkpoints, StudyCheckpoints, checkpoint_seconds
+from search.training import checkpoints as module
+from search.training.checkpoints import FORMAT, Checkpoints, StudyCheckpoints, checkpoint_seconds
 from tests.support.crew import CONTEXT
 
 IDENTITY = {"fingerprint": "abc", "seed": 1}
@@ -31,9 +34,13 @@ def state(epochs: int, batch: int = 0) -> dict[str, Any]:
     }
 
 
+@pytest.fixture(autouse=True)
+def nothing_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search.errors, "_told", set())
+
+
 @pytest.fixture
 def kept(tmp_path: Path) -> Checkpoints:
-    module._told.clear()
     return Checkpoints(tmp_path / "trial", "me", IDENTITY, 0)
 
 
@@ -66,6 +73,8 @@ def dies_while_writing(kept: Checkpoints, sync: int) -> None:
     kept.keep(lambda: state(2))
 
 
+@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.parametrize("sync", [1, 2, 3, 4])  # of the state, its name, the manifest, its name
 def test_killed_in_the_middle_of_writing_one_the_one_before_counts(kept: Checkpoints, sync: int) -> None:
     kept.keep(lambda: state(1))
@@ -78,6 +87,23 @@ def test_killed_in_the_middle_of_writing_one_the_one_before_counts(kept: Checkpo
     assert same(kept.newest(), state(2))
 
 
+@pytest.mark.parametrize(("near", "far"), [("a", "z"), ("z", "a")])
+def test_the_further_state_counts_whichever_workers_folder_sorts_first(
+    tmp_path: Path, near: str, far: str
+) -> None:
+    """It is further by its epochs, or by the batches of the epoch after them."""
+    one, other = (Checkpoints(tmp_path, own, IDENTITY, 0) for own in (near, far))
+    for less, more in ((state(9), state(10)), (state(10, batch=3), state(10, batch=12))):
+        other.keep(lambda more=more: more)
+        one.keep(lambda less=less: less)
+        found = one.newest()
+        assert found is not None
+        assert [len(found[key]) for key in ("history", "losses")] == [
+            len(more["history"]),
+            len(more["losses"]),
+        ]
+
+
 def test_another_workers_state_is_continued_and_not_overwritten(kept: Checkpoints, tmp_path: Path) -> None:
     kept.keep(lambda: state(3))
     successor = Checkpoints(tmp_path / "trial", "other", IDENTITY, 0)
@@ -87,18 +113,43 @@ def test_another_workers_state_is_continued_and_not_overwritten(kept: Checkpoint
     assert same(successor.newest(), state(5))
 
 
-def test_a_state_of_another_run_is_left_alone(kept: Checkpoints, tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", [{"seed": 2}, {"torch": "3.0"}, {"fingerprint": "abd"}])
+def test_a_state_of_another_run_is_left_alone(
+    kept: Checkpoints, tmp_path: Path, change: dict[str, object]
+) -> None:
+    """One that is less far, and this run's, counts instead."""
     kept.keep(lambda: state(3))
-    other = Checkpoints(tmp_path / "trial", "me", IDENTITY | {"seed": 2}, 0)
+    other = Checkpoints(tmp_path / "trial", "mine", IDENTITY | change, 0)
     assert other.newest() is None
+    other.keep(lambda: state(2))
+    assert same(other.newest(), state(2))
     assert same(kept.newest(), state(3))
 
 
-def test_seconds_between_two(tmp_path: Path) -> None:
-    kept = Checkpoints(tmp_path / "trial", "me", IDENTITY, 1000)
+def test_a_state_in_another_format_is_left_alone(kept: Checkpoints, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept.keep(lambda: state(3))
+    monkeypatch.setattr(module, "FORMAT", FORMAT + 1)
+    assert kept.newest() is None
+    monkeypatch.undo()
+    assert same(kept.newest(), state(3))
+
+
+def test_seconds_between_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They count from the start of the attempt, or from the last that was tried, whatever came of it."""
+    now = [100.0]
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    kept = Checkpoints(tmp_path / "trial", "me", IDENTITY, 10)
+    now[0] = 109.0
     kept.keep(lambda: pytest.fail("too early"))
-    kept.keep(lambda: state(1), must=True)
+    now[0] = 110.0
+    kept.keep(lambda: state(1))
     assert same(kept.newest(), state(1))
+    now[0] = 119.0
+    kept.keep(lambda: pytest.fail("too early"))
+    kept.keep(lambda: state(2), must=True)
+    assert same(kept.newest(), state(2))
+    now[0] = 128.0
+    kept.keep(lambda: pytest.fail("too early"))
 
 
 def test_finished_trials_leave_nothing(kept: Checkpoints) -> None:
@@ -127,7 +178,20 @@ def test_a_study_name_is_no_path(name: str, tmp_path: Path, monkeypatch: pytest.
 
 
 def test_studies_of_one_name_in_two_databases_have_two_folders() -> None:
-    assert StudyCheckpoints.of("digits", "a").folder != StudyCheckpoints.of("digits", "b").folder
+    """And two names that are one as a path: nobody continues another study's trial 0."""
+    folders = {
+        StudyCheckpoints.of(*names).folder for names in (("d", "a"), ("d", "b"), ("d/", "a"), ("d:", "a"))
+    }
+    assert len(folders) == 4
+    assert StudyCheckpoints.of("d", "a") == StudyCheckpoints.of("d", "a")
+
+
+def test_workers_whose_names_end_alike_have_two_folders(tmp_path: Path) -> None:
+    """A worker is named by host, process and a random word; a long name keeps its end."""
+    study = StudyCheckpoints(tmp_path, 0)
+    owns = {study.trial(0, f"{'h' * 90}:{pid}:ab", IDENTITY).own for pid in (1, 2)}
+    assert len(owns) == 2
+    assert {own.parent for own in owns} == {tmp_path / "000000"}
 
 
 @pytest.fixture
@@ -182,8 +246,6 @@ def test_a_checkpoint_runs_no_code(
     two: tuple[Checkpoints, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not even with a manifest that fits: whoever may write one there may not run code as the worker."""
-    import hashlib
-
     kept, path = two
     monkeypatch.chdir(tmp_path)
     scratch = tmp_path / "evil.pt"
@@ -194,10 +256,11 @@ def test_a_checkpoint_runs_no_code(
         write()
         data = scratch.read_bytes()
         path.write_bytes(data)
-        manifest = {"version": 1, "identity": IDENTITY, "bytes": len(data)}
+        manifest = {"version": FORMAT, "identity": IDENTITY, "bytes": len(data)}
         digest = {"sha256": hashlib.sha256(data).hexdigest()}
         path.with_suffix(".json").write_text(json.dumps(manifest | digest))
         assert same(kept.newest(), state(1))
+        assert path.with_name(f"{path.name}.damaged").exists(), "it was looked into"
         assert not (tmp_path / "pwned").exists()
     pickle.loads(scratch.read_bytes())
     assert (tmp_path / "pwned").exists(), "else this test proves nothing"
@@ -213,7 +276,6 @@ def test_links_are_not_followed(two: tuple[Checkpoints, Path], tmp_path: Path) -
 def test_a_folder_that_cannot_be_made_costs_the_checkpoints_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    module._told.clear()
     (tmp_path / "file").write_text("")
     kept = Checkpoints(tmp_path / "file" / "trial", "me", IDENTITY, 0)
     for _ in range(3):
@@ -222,47 +284,68 @@ def test_a_folder_that_cannot_be_made_costs_the_checkpoints_alone(
     assert kept.newest() is None
 
 
-def test_the_floor_of_free_space_is_kept(
+def test_room_is_left_on_the_disk(
     two: tuple[Checkpoints, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kept, _ = two
-    monkeypatch.setattr(module, "FLOOR", shutil.disk_usage(kept.own).total)
+    """What is to be written counts as written."""
+    kept, path = two
+    free, size = 1 << 30, path.stat().st_size
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    monkeypatch.setattr(module, "LEFT_FREE", free - size + 1)
     kept.keep(lambda: state(3))
     assert "MiB would be free" in capsys.readouterr().err
     assert same(kept.newest(), state(2))
+    monkeypatch.setattr(module, "LEFT_FREE", free - size)
+    kept.keep(lambda: state(3))
+    assert same(kept.newest(), state(3))
 
 
-FULL = """
-import sys
-from pathlib import Path
-import torch
-from search import checkpoints
-from search.checkpoints import Checkpoints
-checkpoints.FLOOR = -(1 << 50)
-kept = Checkpoints(Path(sys.argv[1]), "me", {}, 0)
-for epoch, size in ((1, 100_000), (2, 10_000_000), (3, 10_000_000), (4, 1000)):
-    kept.keep(lambda: {"network": torch.zeros(size), "history": [0] * epoch, "losses": torch.empty(0)})
-    found = kept.newest()
-    print(epoch, len(found["history"]), len(list(kept.own.iterdir())))
-"""
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a small disk")
-def test_on_a_full_disk_the_checkpoint_before_stays(tmp_path: Path) -> None:
+@pytest.fixture
+def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A real file system of 6 MB."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(disk)], check=True)
+    words = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(words, capture_output=True, check=False).returncode != 0:
+        pytest.skip("nobody may mount a small disk here")
+    monkeypatch.setattr(module, "LEFT_FREE", -(1 << 50))
     try:
-        done = subprocess.run(
-            [sys.executable, "-c", FULL, str(disk / "trial")],
-            cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True,
-        )  # fmt: skip
+        yield disk
     finally:
         subprocess.run(["umount", str(disk)], check=True)
-    assert done.stdout.splitlines() == ["1 1 2", "2 1 2", "3 1 2", "4 4 4"], done.stderr
-    assert done.stderr.count("checkpoints cannot be written") == 1
-    assert "No space left on device" in done.stderr
+
+
+def test_on_a_full_disk_the_checkpoint_before_stays(
+    small_disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept, seen = Checkpoints(small_disk / "trial", "me", IDENTITY, 0), []
+    for epoch, size in ((1, 100_000), (2, 10_000_000), (3, 10_000_000), (4, 1000)):
+        kept.keep(lambda size=size, epoch=epoch: state(epoch) | {"large": torch.zeros(size)})
+        found = kept.newest()
+        assert found is not None
+        seen.append((epoch, len(found["history"]), len(list(kept.own.iterdir()))))
+    assert seen == [(1, 1, 2), (2, 1, 2), (3, 1, 2), (4, 4, 4)]
+    told = capsys.readouterr().err
+    assert told.count("checkpoints cannot be written") == 1
+    assert "No space left on device" in told
+
+
+def test_a_state_without_its_manifest_is_none(
+    kept: Checkpoints, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The disk is full between the two files."""
+    kept.keep(lambda: state(1))
+    stock = module._write_whole
+
+    def full(path: Path, data: Any) -> None:
+        if path.suffix == ".json":
+            raise OSError(28, "No space left on device")
+        stock(path, data)
+
+    monkeypatch.setattr(module, "_write_whole", full)
+    kept.keep(lambda: state(2))
+    assert same(kept.newest(), state(1))
+    assert "No space left" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["-1", "often", "inf", "nan"])
@@ -272,6 +355,14 @@ def test_odd_seconds_are_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> 
         SpecError, match="ARCHSEARCH_CHECKPOINT_SECONDS must be a number of seconds from 0 up"
     ):
         checkpoint_seconds()
+
+
+def test_seconds_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ARCHSEARCH_CHECKPOINT_SECONDS", raising=False)
+    assert StudyCheckpoints.of("d", "a").seconds == checkpoint_seconds() == 2
+    monkeypatch.setenv("ARCHSEARCH_CHECKPOINT_SECONDS", "0.5")
+    study = StudyCheckpoints.of("d", "a")
+    assert study.trial(7, "me", IDENTITY).seconds == study.seconds == 0.5
 
 
 def test_one_that_cannot_be_read_is_left_to_whoever_can(
@@ -289,3 +380,18 @@ def test_one_that_cannot_be_read_is_left_to_whoever_can(
     assert same(kept.newest(), state(1))
     monkeypatch.undo()
     assert same(kept.newest(), state(2))
+
+
+def test_files_are_for_their_owner_alone_and_scratch_files_do_not_stay(kept: Checkpoints) -> None:
+    kept.keep(lambda: state(1))
+    assert {path.stat().st_mode & 0o777 for path in kept.own.iterdir()} == {0o600}
+    assert sorted(path.suffix for path in kept.own.iterdir()) == [".json", ".pt"]
+
+
+@pytest.mark.parametrize("size", [module.MANIFEST_BYTES, module.MANIFEST_BYTES + 1])
+def test_a_manifest_is_read_up_to_its_bound(two: tuple[Checkpoints, Path], size: int) -> None:
+    """It is JSON to the last byte: blanks fill it up."""
+    kept, path = two
+    manifest = path.with_suffix(".json")
+    manifest.write_text(manifest.read_text().ljust(size))
+    assert same(kept.newest(), state(2 if size == module.MANIFEST_BYTES else 1))

@@ -8,28 +8,29 @@ import math
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-import search.graph
-import search.train
 import torch
 from torch import Tensor, nn
 
+import search.errors
 from models.architecture import Architecture, Stage
 from models.network import build
 from search.data.batches import TrainingData, to_device
 from search.data.config import DataConfig
 from search.data.datasets import load
-from search.errors import tell_once
 from search.spec.train_config import TrainConfig
+from search.training import cuda_graph
+from search.training import run as running
 from search.training.checkpoints import Checkpoints
 from search.training.cuda_graph import WARM_UP, CudaRecorder, Stepper, fixed_shapes, recorder_for
-from search.training.results import TrainResult
-from search.training.run import train
+from search.training.run import TrainingRun, train
 from tests.support.tape import Tape
+from tests.support.training import Trained, assert_same, run, run_in_pieces
+from tests.support.training import small as small_network
 
 CPU = torch.device("cpu")
 CONFIG = TrainConfig(
@@ -47,15 +48,9 @@ STEPS = 48
 on_a_gpu = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")]
 
 
-def digits_on(device: torch.device) -> TrainingData:
-    parts = load(DataConfig(name="digits", val_fraction=0.25))
-    return to_device(parts.train, parts.val, parts.classes, device)
-
-
-@pytest.fixture(scope="module")
-def digits() -> TrainingData:
-    torch.set_num_threads(1)
-    return digits_on(CPU)
+@pytest.fixture(autouse=True)
+def nothing_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search.errors, "_told", set())
 
 
 @pytest.fixture
@@ -67,37 +62,20 @@ def tapes(monkeypatch: pytest.MonkeyPatch) -> list[Tape]:
         made.append(Tape())
         return made[-1]
 
-    monkeypatch.setattr(search.train, "recorder_for", new)
-    tell_once.cache_clear()
+    monkeypatch.setattr(running, "recorder_for", new)
     return made
 
 
 def small(block: str = "residual", **changes: Any) -> Architecture:
     stages = (Stage(width=4, blocks=1), Stage(width=6, blocks=1))
-    values = {"image_shape": (1, 8, 8), "classes": 10, "block": block, "stages": stages, "norm": "batch"}
-    return Architecture(**(values | changes))
+    return small_network(block, **({"stages": stages, "norm": "batch", "transition": "stride"} | changes))
 
 
-def run(data: TrainingData, config: TrainConfig, architecture: Architecture) -> tuple[nn.Module, TrainResult]:
-    network = build(architecture, config.seed)
-    return network, train(network, data, config, lambda _: None)
-
-
-def as_it_is(
-    data: TrainingData, config: TrainConfig, architecture: Architecture
-) -> tuple[nn.Module, TrainResult]:
+def as_it_is(data: TrainingData, config: TrainConfig, architecture: Architecture) -> Trained:
+    """The same run without a recorder."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(search.train, "recorder_for", lambda _: None)
-        return run(data, config, architecture)
-
-
-def assert_same(one: tuple[nn.Module, TrainResult], other: tuple[nn.Module, TrainResult]) -> None:
-    """Weights, buffers, losses, accuracies and measures, bit for bit."""
-    for x, y in zip(one[0].state_dict().values(), other[0].state_dict().values(), strict=True):
-        assert torch.equal(x, y)
-    assert one[1].outcome == other[1].outcome
-    assert one[1].epochs == other[1].epochs
-    assert (one[1].start, one[1].loss_at_start) == (other[1].start, other[1].loss_at_start)
+        patched.setattr(running, "recorder_for", lambda _: None)
+        return run(architecture, data, config)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +96,7 @@ def test_replayed_steps_are_the_steps_bit_for_bit(
 ) -> None:
     """Nothing that changes from step to step is frozen in a captured one: batch, rate, statistics, norms."""
     config = dataclasses.replace(CONFIG, **changes)
-    captured = run(digits, config, architecture)
+    captured = run(architecture, digits, config)
     replays = 16 * config.epochs - WARM_UP
     assert tapes[0].calls == ["warm_up"] * WARM_UP + ["record"] + ["replay"] * replays + ["free"]
     assert_same(captured, as_it_is(digits, config, architecture))
@@ -126,7 +104,7 @@ def test_replayed_steps_are_the_steps_bit_for_bit(
 
 def test_fewer_images_than_a_batch_are_captured_too(digits: TrainingData, tapes: list[Tape]) -> None:
     config = dataclasses.replace(CONFIG, batch_size=4000, epochs=6)
-    captured = run(digits, config, small())
+    captured = run(small(), digits, config)
     assert tapes[0].calls.count("replay") == 6 - WARM_UP
     assert_same(captured, as_it_is(digits, config, small()))
 
@@ -135,24 +113,12 @@ def test_fewer_images_than_a_batch_are_captured_too(digits: TrainingData, tapes:
 def test_a_run_that_was_interrupted_is_captured_anew(
     digits: TrainingData, tapes: list[Tape], tmp_path: Path, stops: tuple[int, ...]
 ) -> None:
-    kept = Checkpoints(tmp_path, "me", {}, 0)
-    resume = None
-    for stop in (*stops, None):
-        steps = iter(range(len(resume["history"]) * 16 + len(resume["losses"]) if resume else 0, 10**6))
-        network = build(small(), 99 if resume else CONFIG.seed)
-        result = train(
-            network, digits, CONFIG, lambda _: None,
-            interrupted=lambda steps=steps, stop=stop: next(steps) == stop,  # type: ignore[misc]
-            keep=kept.keep, resume=resume,
-        )  # fmt: skip
-        resume = kept.newest()
-        assert resume
-        assert resume["optimizer"]["taken"] == resume["step"]
+    pieces = run_in_pieces(small(), digits, CONFIG, stops, tmp_path)
     assert len(tapes) == len(stops) + 1
     assert tapes[-1].calls.count("warm_up") == min(WARM_UP, STEPS - stops[-1])
     assert sum(tape.calls.count(call) for tape in tapes for call in ("warm_up", "replay")) == STEPS
     assert all(tape.calls[-1] == "free" for tape in tapes)
-    assert_same((network, result), as_it_is(digits, CONFIG, small()))
+    assert_same(pieces, as_it_is(digits, CONFIG, small()))
 
 
 class Breaks(Tape):
@@ -170,11 +136,10 @@ def test_a_run_whose_capture_fails_goes_on_without_and_says_so_once(
     digits: TrainingData, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tapes: list[Tape] = []
-    monkeypatch.setattr(search.train, "recorder_for", lambda _: tapes.append(Breaks()) or tapes[-1])  # type: ignore[func-returns-value]
-    tell_once.cache_clear()
+    monkeypatch.setattr(running, "recorder_for", lambda _: tapes.append(Breaks()) or tapes[-1])  # type: ignore[func-returns-value]
     expected = as_it_is(digits, CONFIG, small())
     for _ in range(2):
-        assert_same(run(digits, CONFIG, small()), expected)
+        assert_same(run(small(), digits, CONFIG), expected)
         assert tapes[-1].calls == ["warm_up"] * WARM_UP + ["record", "free"]
     told = capsys.readouterr().err
     assert told == "steps are not captured, training goes on without: operation not permitted\n"
@@ -202,7 +167,7 @@ def test_a_step_that_reads_a_value_is_not_captured(
 
 def test_replays_that_diverge_are_found_out(digits: TrainingData, tapes: list[Tape]) -> None:
     config = dataclasses.replace(CONFIG, lr=1e6, warmup=0.3, epochs=20)
-    _, result = run(digits, config, small(norm="none"))
+    _, result = run(small(norm="none"), digits, config)
     assert (result.outcome, len(result.epochs)) == ("diverged", 0)
     assert math.isfinite(result.loss_at_start)
 
@@ -283,8 +248,8 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         yield
         log.append("captured")
 
-    monkeypatch.setattr(search.graph, "_side_stream", lambda _: Stream("side", log))
-    monkeypatch.setattr(search.graph, "_broken", [])
+    monkeypatch.setattr(cuda_graph, "_side_stream", lambda _: Stream("side", log))
+    monkeypatch.setattr(cuda_graph, "_broken", [])
     for name, value in {
         "CUDAGraph": Graph,
         "stream": stream,
@@ -324,17 +289,31 @@ def test_a_broken_capture_is_left_behind(cuda: list[str]) -> None:
     with pytest.raises(RuntimeError, match="here"):
         recorder.record(breaks)
     assert cuda[-3:] == ["off side", "endAllocateToPool pool", "releasePool pool"]
-    assert search.graph._broken == [recorder.graph]
+    assert cuda_graph._broken == [recorder.graph]
     assert gc.isenabled()
     recorder.free()
 
 
+def test_a_collector_that_is_off_stays_off(cuda: list[str]) -> None:
+    gc.disable()
+    try:
+        CudaRecorder(torch.device("cuda")).record(lambda: None)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_kernels_are_tried_out_on_gpus_alone(device: str) -> None:
-    assert not torch.backends.cudnn.benchmark
-    with fixed_shapes(torch.device(device)):
-        assert torch.backends.cudnn.benchmark == (device == "cuda")
-    assert not torch.backends.cudnn.benchmark
+@pytest.mark.parametrize("before", [False, True])
+def test_kernels_are_tried_out_on_gpus_alone(
+    device: str, before: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or where whoever runs it has said so; what was before is there again, also after an error."""
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", before)
+    with suppress(ValueError), fixed_shapes(torch.device(device)):
+        assert torch.backends.cudnn.benchmark == (before or device == "cuda")
+        raise ValueError
+    assert torch.backends.cudnn.benchmark == before
 
 
 class TestOnAGpu:
@@ -342,14 +321,14 @@ class TestOnAGpu:
 
     @pytest.fixture(scope="class")
     def data(self) -> TrainingData:
-        return digits_on(torch.device("cuda"))
+        parts = load(DataConfig(name="digits", val_fraction=0.25))
+        return to_device(parts.train, parts.val, parts.classes, torch.device("cuda"))
 
     @pytest.fixture
     def replays(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
         seen: list[int] = []
         original = CudaRecorder.replay
         monkeypatch.setattr(CudaRecorder, "replay", lambda self: (seen.append(1), original(self)))
-        tell_once.cache_clear()
         return seen
 
     @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
@@ -365,7 +344,7 @@ class TestOnAGpu:
             clip=clip,
             precision="float32",
         )
-        _, captured = run(data, config, small(norm=norm))
+        _, captured = run(small(norm=norm), data, config)
         assert len(replays) == STEPS - WARM_UP
         _, eager = as_it_is(data, config, small(norm=norm))
         assert len(replays) == STEPS - WARM_UP
@@ -379,14 +358,14 @@ class TestOnAGpu:
 
     def test_a_gpu_agrees_with_a_cpu(self, data: TrainingData, digits: TrainingData) -> None:
         config = dataclasses.replace(CONFIG, precision="float32", lr=0.005)
-        _, here = run(data, config, small())
-        _, there = run(digits, config, small())
+        _, here = run(small(), data, config)
+        _, there = run(small(), digits, config)
         assert [e.train_loss for e in here.epochs] == pytest.approx(
             [e.train_loss for e in there.epochs], rel=0.02
         )
 
     def test_the_default_learns_in_replays(self, data: TrainingData, replays: list[int]) -> None:
-        _, result = run(data, dataclasses.replace(CONFIG, epochs=12, lr=0.05, crop=0, flip=False), small())
+        _, result = run(small(), data, dataclasses.replace(CONFIG, epochs=12, lr=0.05, crop=0, flip=False))
         assert len(replays) == 12 * 16 - WARM_UP
         assert result.epochs[-1].val_accuracy > 0.8
 
@@ -394,7 +373,7 @@ class TestOnAGpu:
         self, data: TrainingData, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         waits: list[int] = []
-        original = search.train.Run.train_epoch
+        original = TrainingRun.train_epoch
 
         def counted(self: Any, interrupted: Callable[[], bool]) -> str:
             with warnings.catch_warnings(record=True) as seen:
@@ -407,8 +386,8 @@ class TestOnAGpu:
                     torch.cuda.set_sync_debug_mode("default")
                     waits.append(sum("synchroniz" in str(warning.message) for warning in seen))
 
-        monkeypatch.setattr(search.train.Run, "train_epoch", counted)
-        run(data, CONFIG, small())
+        monkeypatch.setattr(TrainingRun, "train_epoch", counted)
+        run(small(), data, CONFIG)
         assert waits[1:] == [1, 1], "the first epoch has the first step's measures and the capture"
 
     def test_a_failed_capture_costs_neither_the_run_nor_the_next(
@@ -419,7 +398,7 @@ class TestOnAGpu:
         assert torch.cuda.current_stream() == torch.cuda.default_stream()
         told = capsys.readouterr().err
         assert told.startswith("steps are not captured, training goes on without: ")
-        _, result = run(data, CONFIG, small())
+        _, result = run(small(), data, CONFIG)
         assert (result.outcome, len(replays)) == ("complete", STEPS - WARM_UP)
         assert capsys.readouterr().err == ""
 
@@ -436,16 +415,15 @@ class TestOnAGpu:
         assert first.outcome == "interrupted"
         result = train(build(small(), 9), data, config, lambda _: None, resume=kept.newest())
         assert len(replays) == max(0, stop - WARM_UP) + STEPS - stop - WARM_UP
-        _, whole = run(data, config, small())
+        _, whole = run(small(), data, config)
         losses = [epoch.train_loss for epoch in whole.epochs]
         assert [epoch.train_loss for epoch in result.epochs] == pytest.approx(losses, rel=0.02)
 
     def test_memory_does_not_grow_from_run_to_run(self, data: TrainingData) -> None:
         reserved = []
         for seed in range(6):
-            run(
-                data, dataclasses.replace(CONFIG, seed=seed), small(stages=(Stage(width=8 + seed, blocks=2),))
-            )
+            architecture = small(stages=(Stage(width=8 + seed, blocks=2),))
+            run(architecture, data, dataclasses.replace(CONFIG, seed=seed))
             gc.collect()
             torch.cuda.empty_cache()
             reserved.append(torch.cuda.memory_reserved())

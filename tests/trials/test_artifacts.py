@@ -1,46 +1,87 @@
+"""What the best trials leave behind."""
+
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import optuna
 import pytest
 import torch
 from optuna.artifacts import FileSystemArtifactStore, download_artifact, get_all_artifact_meta
-from optuna.trial import FrozenTrial
-from search.curves import curves_svg
-from search.scores__GONE import final_score, ran_to_the_end
+from optuna.trial import FrozenTrial, TrialState
 
 from models.architecture import Architecture
 from models.network import Network
+from search import errors
 from search.data.batches import validation_batches
 from search.spec.study import StudySpec
+from search.trials.artifacts import BEST, KeepBest
+from search.trials.listeners import Ended
 from tests.support.bench import Bench
+from tests.support.made_trials import made
+from tests.support.runs import ended
 
-FILES = ["architecture.json", "architecture.txt", "curves.svg", "weights.pt"]
-
-
-def files_of(bench: Bench, trial: FrozenTrial) -> list[str]:
-    metas = get_all_artifact_meta(trial, storage=bench.study._storage)
-    return sorted(meta.filename for meta in metas)
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+FILES = ["architecture.json", "architecture.txt", "weights.pt"]
 
 
-def test_the_best_three_of_each_arm_carry_artifacts(
-    tmp_path: Path, tiny: StudySpec, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ARCHSEARCH_ARTIFACTS", str(tmp_path / "kept"))
-    bench = Bench(tmp_path, tiny)
-    trials = [bench.run() for _ in range(18)]
-    for arm in ("plain", "residual", "preact"):
-        ends = [t for t in trials if ran_to_the_end(t) and t.user_attrs["arm"] == arm]
-        ends.sort(key=lambda t: (-final_score(t), t.number))
-        assert all(files_of(bench, trial) == FILES for trial in ends[:3]), arm
-    assert any(not files_of(bench, trial) for trial in trials), "a trial that was never among the best"
+def files_of(study: optuna.Study, trial: FrozenTrial) -> list[str]:
+    return sorted(meta.filename for meta in get_all_artifact_meta(trial, storage=study._storage))
+
+
+def left_by(end: Ended, *rivals: FrozenTrial) -> list[str]:
+    """The files of a residual trial that ends so, when these trials are there."""
+    study = optuna.create_study(direction="maximize")
+    study.add_trials(rivals)
+    trial = study.ask()
+    assert KeepBest(trial).ended(end) == {}
+    return files_of(study, study.get_trials()[-1])
+
+
+def rivals(arm: str, *values: float, **further: Any) -> list[FrozenTrial]:
+    return [made(number, arm, value, **further) for number, value in enumerate(values)]
+
+
+def test_the_best_three_of_an_arm_when_they_end_keep_theirs() -> None:
+    assert BEST == 3
+    assert left_by(ended(0.5)) == FILES
+    assert left_by(ended(0.5), *rivals("residual", 0.9, 0.8, 0.4)) == FILES
+    assert left_by(ended(0.5), *rivals("residual", 0.9, 0.8, 0.6)) == []
+    assert left_by(ended(0.5), *rivals("residual", 0.9, 0.8, 0.5)) == [], "whoever was first is ahead"
+
+
+def test_only_trials_of_the_arm_that_ran_to_their_end_are_rivals() -> None:
+    better = (0.9, 0.8, 0.7, 0.6)
+    assert left_by(ended(0.5), *rivals("plain", *better), *rivals("preact", *better)) == FILES
+    assert left_by(ended(0.5), *rivals("residual", *better, state=TrialState.PRUNED)) == FILES
+
+
+@pytest.mark.parametrize("outcome", ["pruned", "diverged"])
+def test_a_trial_that_did_not_complete_leaves_nothing(outcome: str) -> None:
+    assert left_by(ended(0.5, outcome)) == []
+
+
+def test_the_best_trials_of_a_search_carry_artifacts(tmp_path: Path, tiny: StudySpec) -> None:
+    bench = Bench(tmp_path, replace(tiny, space=replace(tiny.space, block=("plain", "preact"))))
+    trials = [bench.run() for _ in range(10)]
+    for arm in ("plain", "preact"):
+        ends = [trial for trial in trials if trial.user_attrs["arm"] == arm]
+        ends.sort(key=lambda trial: (-(trial.value or 0), trial.number))
+        assert all(files_of(bench.study, trial) == FILES for trial in ends[:BEST]), arm
 
 
 def test_the_weights_load_safely_and_are_those_of_the_trial(
     tmp_path: Path, tiny: StudySpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ARCHSEARCH_ARTIFACTS", str(tmp_path / "kept"))
+    data: list[Any] = []
+    ended_as = KeepBest.ended
+    monkeypatch.setattr(
+        KeepBest, "ended", lambda self, end: data.append(end.setup.data) or ended_as(self, end)
+    )
     bench = Bench(tmp_path, tiny)
     trial = bench.run()
     store = FileSystemArtifactStore(str(tmp_path / "kept"))
@@ -52,19 +93,23 @@ def test_the_weights_load_safely_and_are_those_of_the_trial(
     assert architecture.to_json() == kept["architecture"] == trial.user_attrs["architecture"]
     network = Network(architecture)
     network.load_state_dict(kept["weights"])
-    data = bench.objective.data
-    assert torch.equal(kept["mean_C"], data.mean_C)
+    assert torch.equal(kept["mean_C"], data[0].mean_C)
+    assert torch.equal(kept["std_C"], data[0].std_C)
+    assert not torch.equal(kept["mean_C"], kept["std_C"])
     network.eval()
     with torch.no_grad():
-        right = sum(int((network(images).argmax(1) == y).sum()) for images, y in validation_batches(data))
-    assert right / len(data.val_labels_N) == trial.intermediate_values[3]
+        right = sum(int((network(images).argmax(1) == y).sum()) for images, y in validation_batches(data[0]))
+    assert right / len(data[0].val_labels_N) == trial.intermediate_values[3]
     assert json.loads(kept["architecture"])["block"] == "plain"
-    assert "Conv2d" in (tmp_path / "architecture.txt").read_text()
+    text = (tmp_path / "architecture.txt").read_text()
+    assert text.startswith(f"trial 0: plain, {architecture.depth} convs\n")
+    assert "Conv2d" in text
 
 
 def test_a_folder_that_cannot_be_written_costs_the_artifacts_alone(
     tmp_path: Path, tiny: StudySpec, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(errors, "_told", set())
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("ARCHSEARCH_ARTIFACTS", str(tmp_path / "file" / "kept"))
     bench = Bench(tmp_path, tiny)
@@ -73,9 +118,13 @@ def test_a_folder_that_cannot_be_written_costs_the_artifacts_alone(
     assert capsys.readouterr().err.count("artifacts of good trials cannot be kept") == 1
 
 
-def test_curves_are_drawn_to_scale() -> None:
-    svg = curves_svg("trial 1 <&>", "plain", [0.0, 0.5, 1.0], [1.0, 0.0, 0.5])
-    assert "trial 1 &lt;&amp;&gt;" in svg
-    assert '<polyline points="48.0,260.0 258.0,152.0 468.0,44.0"' in svg
-    assert '<polyline points="48.0,44.0 258.0,260.0 468.0,152.0"' in svg
-    assert "<polyline" in curves_svg("", "preact", [0.3], [0.4]), "one epoch"
+def test_a_full_disk_costs_the_artifacts_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise RuntimeError("PytorchStreamWriter failed writing file: No space left on device")
+
+    monkeypatch.setattr(errors, "_told", set())
+    monkeypatch.setattr(torch, "save", full)
+    assert left_by(ended(0.5)) == []
+    assert "No space left on device" in capsys.readouterr().err

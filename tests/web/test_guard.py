@@ -1,19 +1,15 @@
 from __future__ import annotations
 
 import base64
-import time
 from collections.abc import Callable
-from pathlib import Path
 from wsgiref.types import StartResponse, WSGIEnvironment
 from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
 
 import pytest
 
-from search import guard
-from search.web.guard import Guard, host_name
-from search.web.passwords import HASH, Logins, is_password, password_hash, read_logins
-from search.errors import SpecError
+from search.web.guard import Guard, host_name, is_loopback
+from search.web.passwords import Logins, password_hash
 
 ADA = password_hash(b"pa:ss w\xc3\xb6rd", ln=10, p=1)
 """Cheap, for tests; its password has a colon, a space and an umlaut."""
@@ -53,112 +49,6 @@ def guarded(hosts: tuple[str, ...] = (), logins: Logins | None = None, writes: b
     return Guard(app, hosts, logins, writes)  # type: ignore[arg-type]
 
 
-def test_a_hash_is_of_its_password_alone_and_salted() -> None:
-    first, second = password_hash(b"secret"), password_hash(b"secret")
-    assert first != second
-    assert HASH.fullmatch(first)
-    assert is_password(b"secret", first)
-    assert not is_password(b"Secret", first)
-    assert not is_password(b"", first)
-
-
-def test_hashes_of_other_programs_are_understood() -> None:
-    """The example in passlib's documentation."""
-    theirs = "$scrypt$ln=16,r=8,p=1$aM15713r3Xsvxbi31lqr1Q$nFNh2CVHVjNldFVKDHDlm4CbdRSCdEBsjjJxD+iCs5E"
-    assert is_password(b"password", theirs)
-
-
-def test_who_is_admitted() -> None:
-    logins = Logins({"ada": ADA})
-    for _ in range(2):
-        assert logins.admit(basic("ada", "pa:ss wörd"))
-        assert not logins.admit(basic("ada", "pa"))
-        assert not logins.admit(basic("bob", "pa:ss wörd"))
-    assert logins.admit(basic("ada", "pa:ss wörd").replace("Basic", "bASIC"))
-
-
-@pytest.mark.parametrize(
-    "header",
-    [
-        "",
-        "Basic",
-        "Basic ",
-        "Basic !!!",
-        "Basic YWRh",
-        "Basic ä",
-        "Bearer YWRhOnBh",
-        "Basic //9hOmI=",
-        "Basic Og==",
-    ],
-)
-def test_what_is_no_login_is_turned_away(header: str) -> None:
-    assert not Logins({"ada": ADA}).admit(header)
-
-
-def test_a_proven_login_is_not_hashed_again_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    logins = Logins({"ada": ADA})
-    assert logins.admit(basic("ada", "pa:ss wörd"))
-    monkeypatch.setattr(guard, "_scrypt", lambda *_: pytest.fail("hashed again"))
-    assert logins.admit(basic("ada", "pa:ss wörd"))
-    assert "wörd" not in str(vars(logins))
-    assert "w\\xc3\\xb6rd" not in str(vars(logins))
-
-
-def test_an_unknown_user_takes_as_long_as_a_wrong_password() -> None:
-    logins = Logins({"ada": password_hash(b"secret")})
-
-    def seconds(user: str) -> float:
-        taken = []
-        for _ in range(3):
-            start = time.thread_time()
-            assert not logins.admit(basic(user, "wrong"))
-            taken.append(time.thread_time() - start)
-        return min(taken)
-
-    assert 0.5 < seconds("nobody") / seconds("ada") < 2
-
-
-def test_a_login_file_has_comments_and_users(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "logins"
-    path.write_text(f"# ours\n\nada:{ADA}\n bob:{ADA} \n")
-    path.chmod(0o600)
-    assert read_logins(path) == {"ada": ADA, "bob": ADA}
-    assert capsys.readouterr().err == ""
-    path.chmod(0o644)
-    assert len(read_logins(path)) == 2
-    assert capsys.readouterr().err == f"warning: others can read {path}: chmod 600 {path}\n"
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (b"", "holds no login: add what `python -m search.dashboard --make-login USER` prints"),
-        (b"# nobody\n\n", "holds no login"),
-        (b"ada:secret\n", "line 1: must be user:"),
-        (f"ada:{ADA}\nada:{ADA}\n".encode(), "line 2: must be user:.* each user once"),
-        (f":{ADA}\n".encode(), "line 1"),
-        (f"ada {ADA}\n".encode(), "line 1"),
-        (f"\nada:{ADA[:-1]}\n".encode(), "line 2"),
-        (f"ada:{ADA.replace('ln=10', 'ln=31')}\n".encode(), "line 1"),
-        (b"\xff\xfe\n", "cannot be read"),
-    ],
-    ids=["empty", "comment", "no hash", "twice", "no user", "no colon", "short", "costly", "no text"],
-)
-def test_a_bad_login_file_is_told_without_what_it_holds(tmp_path: Path, text: bytes, message: str) -> None:
-    path = tmp_path / "logins"
-    path.write_bytes(text)
-    with pytest.raises(SpecError, match=message) as caught:
-        read_logins(path)
-    assert "secret" not in str(caught.value)
-    assert ADA[:-1] not in str(caught.value)
-
-
-def test_a_login_file_that_is_not_there_is_told(tmp_path: Path) -> None:
-    for path in (tmp_path / "none", tmp_path):
-        with pytest.raises(SpecError, match=f"--auth-file {path} cannot be read"):
-            read_logins(path)
-
-
 @pytest.mark.parametrize(
     ("host", "name"),
     [
@@ -172,6 +62,17 @@ def test_a_login_file_that_is_not_there_is_told(tmp_path: Path) -> None:
 )
 def test_the_name_in_a_host_header(host: str, name: str) -> None:
     assert host_name(host) == name
+
+
+@pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "127.1.2.3", "::1"])
+def test_names_of_this_machine_alone(name: str) -> None:
+    assert is_loopback(name)
+    assert not is_loopback(f"{name}.example")
+
+
+@pytest.mark.parametrize("name", ["", "0.0.0.0", "::", "192.0.2.7", "lab.example"])
+def test_names_that_others_reach(name: str) -> None:
+    assert not is_loopback(name)
 
 
 @pytest.mark.parametrize(
@@ -231,6 +132,7 @@ def test_a_login_comes_before_everything_but_the_name() -> None:
         ({"HTTP_SEC_FETCH_SITE": "same-origin"}, True),
         ({"HTTP_SEC_FETCH_SITE": "cross-site"}, False),
         ({"HTTP_SEC_FETCH_SITE": "same-site", "HTTP_ORIGIN": "http://localhost:3000"}, False),
+        ({"HTTP_SEC_FETCH_SITE": "none"}, True),
         ({"HTTP_ORIGIN": "http://localhost:8080"}, True),
         ({"HTTP_ORIGIN": "https://evil.example"}, False),
         ({"HTTP_ORIGIN": "null"}, False),

@@ -1,4 +1,4 @@
-"""Faults injected into real processes on real databases. What was measured stands in FAULTS.md."""
+"""Faults injected into real processes on real databases. What was measured stands in tests/FAULTS.md."""
 
 from __future__ import annotations
 
@@ -17,11 +17,24 @@ import pytest
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from search.data.datasets import load
 from search.spec.study import StudySpec
+from search.spec.study_file import load_spec
+from search.storage.connections import claims_of
+from search.storage.internals import trial_id_of
+from search.storage.leases import worker_name
 from search.storage.studies import open_study
+from search.storage.trial_record import TrialRecord, records_of
+from search.workers.job import Job
+from search.workers.stop import Stop
+from search.workers.worker import work
+from tests.support.claims import joined
 from tests.support.crew import CONTEXT, Crew, accounted_for
+from tests.support.crew import work as stub_work
+from tests.support.paths import REPOSITORY
 from tests.support.postgres_server import PostgresServer
 
+pytestmark = [pytest.mark.slow, pytest.mark.process]
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
@@ -47,8 +60,8 @@ def until(condition: Callable[[], object], seconds: float = 120) -> None:
         time.sleep(0.05)
 
 
-def finished(study: Study) -> list[FrozenTrial]:
-    return [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+def finished(study: Study) -> list[TrialRecord]:
+    return [record for record in records_of(study) if record.is_finished]
 
 
 @pytest.fixture
@@ -70,22 +83,16 @@ def test_a_hundred_killed_workers_lose_nothing(url: str, tiny: StudySpec) -> Non
         assert crew.finish() == [0] * 4
     finally:
         crew.close()
-    trials = study.get_trials()
-    accounted_for(trials, budget)
-    assert sum(trial.user_attrs["attempt"] > 1 for trial in trials) > kills / 3, (
-        "most kills hit running trials"
-    )
+    accounted_for(study.get_trials(), budget)
+    again = sum(record.attempt > 1 for record in records_of(study))
+    assert again > kills / 3, "most kills hit running trials"
 
 
 def a_running_worker(study: Study, crew: Crew, rng: random.Random) -> int:
     """Its index, as soon as there is one."""
     while True:
-        names = [
-            trial.user_attrs.get("worker", "::")
-            for trial in study.get_trials(deepcopy=False)
-            if trial.state == TrialState.RUNNING
-        ]
-        pids = {int(name.split(":")[1] or 0) for name in names}
+        names = [record.worker for record in records_of(study) if record.is_running]
+        pids = {int(name.split(":")[1]) for name in names if name}
         found = [i for i, worker in enumerate(crew.workers) if worker.pid in pids]
         if found:
             return rng.choice(found)
@@ -102,7 +109,7 @@ def test_workers_outlive_their_database(
         pytest.skip("frozen for no time is not frozen")
     budget = 24
     study = open_study(server.new_database(), "s", tiny, "data", budget)
-    url = str(study._storage._backend.url)  # type: ignore[attr-defined]
+    url = str(claims_of(study).url)
     crew = Crew(3, url, budget, 2.0)
     try:
         until(lambda: len(finished(study)) >= 2)
@@ -118,11 +125,8 @@ def test_workers_outlive_their_database(
     finally:
         server.thaw()
         crew.close()
-    trials = study.get_trials()
-    accounted_for(trials, budget)
-    assert all(t.state == TrialState.COMPLETE and t.user_attrs["attempt"] == 1 for t in trials), (
-        "reaped alive"
-    )
+    accounted_for(study.get_trials(), budget)
+    assert all(r.ran_to_the_end and r.attempt == 1 for r in records_of(study)), "reaped alive"
 
 
 def test_a_worker_that_joins_while_the_database_is_away_waits_for_it(
@@ -149,7 +153,7 @@ def test_told_to_stop_it_ends_though_the_database_never_answers(
     words = ["--study", str(tmp_path / "real.toml"), "--trials", "1", "--workers", "2", "--storage", url]
     command = subprocess.Popen(
         [sys.executable, "-m", "search.run", *words],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=Path(__file__).parents[1],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=REPOSITORY,
     )  # fmt: skip
     try:
         database = url.rpartition("/")[2]
@@ -206,7 +210,7 @@ class Crash:
 @pytest.mark.parametrize("point", CRASHES)
 def test_a_worker_killed_at_any_step_of_a_trial(url: str, tiny: StudySpec, point: str) -> None:
     study = open_study(url, "s", tiny, "data", 3)
-    victim = CONTEXT.Process(target=__import__("crew").work, args=(url, 3, 0.0, Crash(point)))
+    victim = CONTEXT.Process(target=stub_work, args=(url, 3, 0.0, Crash(point)))
     victim.start()
     victim.join()
     assert victim.exitcode == -signal.SIGKILL
@@ -226,7 +230,7 @@ def test_a_stopped_worker_gives_its_trial_back_at_once(url: str, tiny: StudySpec
         worker.join()
         assert worker.exitcode == 0
         [trial] = study.get_trials()
-        assert (trial.state, trial.user_attrs["attempt"]) == (TrialState.WAITING, 0)
+        assert (trial.state, TrialRecord(trial).attempt) == (TrialState.WAITING, 0)
     finally:
         crew.close()
 
@@ -245,7 +249,7 @@ def test_a_worker_that_slept_writes_nothing_over_its_successor(url: str, tiny: S
     finally:
         crew.close()
     accounted_for(study.get_trials(), 4)
-    assert sum(trial.user_attrs["attempt"] for trial in study.get_trials()) == 5
+    assert sum(record.attempt for record in records_of(study)) == 5
 
 
 def test_sixteen_workers_begin_on_an_empty_database(url: str, tiny: StudySpec) -> None:
@@ -260,14 +264,10 @@ def test_sixteen_workers_begin_on_an_empty_database(url: str, tiny: StudySpec) -
 
 
 def open_and_ask(url: str, spec: StudySpec) -> None:
-    from search.storage.connections import join_study
-    from search.storage.leases import worker_name
-
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     open_study(url, "s", spec, "data", 16)
-    study, claims = join_study(url, "s", worker_name(), 16)
-    trial = study.ask()
-    claims.finish(trial._trial_id, TrialState.COMPLETE, 0.5, {"outcome": "complete"})
+    study, claims = joined(url, worker_name(), 16)
+    claims.finish(trial_id_of(study.ask()), TrialState.COMPLETE, 0.5, {"outcome": "complete"})
 
 
 REAL = """
@@ -292,10 +292,7 @@ pruner = "none"
 """
 
 
-def train_for_real(job: Any) -> None:
-    from search.workers.stop import Stop
-    from search.workers.worker import work
-
+def train_for_real(job: Job) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     stop = Stop()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
@@ -306,10 +303,6 @@ def real_trial(
     folder: Path, name: str, stop: Callable[[Study, Any, int], None], stops: int, text: str = REAL
 ) -> FrozenTrial:
     """Really trained, by a worker that is stopped `stops` times and replaced each time."""
-    from search.data.datasets import load
-    from search.spec.study_file import load_spec
-    from search.workers.job import Job
-
     (folder / "real.toml").write_text(text)
     spec = load_spec(folder / "real.toml")
     fingerprint = load(spec.data).fingerprint()
@@ -332,8 +325,11 @@ def real_trial(
 def same_run(trial: FrozenTrial, other: FrozenTrial) -> None:
     """Bit for bit."""
     assert trial.intermediate_values == other.intermediate_values
-    for key in ("train_accuracy", "val_accuracy", "val_loss", "diagnostics", "loss_at_start", "epochs"):
-        assert trial.user_attrs[key] == other.user_attrs[key], key
+    one, two = TrialRecord(trial), TrialRecord(other)
+    for name in (
+        "train_accuracy", "val_accuracy", "val_loss", "diagnostics", "loss_at_start", "epochs", "curve",
+    ):  # fmt: skip
+        assert getattr(one, name) == getattr(two, name) is not None, name
 
 
 def test_a_trial_killed_again_and_again_ends_bit_for_bit_as_one_that_was_not(
@@ -347,8 +343,8 @@ def test_a_trial_killed_again_and_again_ends_bit_for_bit_as_one_that_was_not(
         worker.kill()
 
     whole, killed = real_trial(tmp_path, "whole", kill, 0), real_trial(tmp_path, "killed", kill, 2)
-    assert (whole.user_attrs["attempt"], killed.user_attrs["attempt"]) == (1, 3)
-    assert len(killed.user_attrs["lost_workers"]) == 2
+    assert (TrialRecord(whole).attempt, TrialRecord(killed).attempt) == (1, 3)
+    assert len(TrialRecord(killed).lost_workers) == 2
     same_run(killed, whole)
     assert not list((tmp_path / "checkpoints").glob("*/*")), "finished trials leave no checkpoint"
 
@@ -368,7 +364,7 @@ def test_interrupted_every_few_seconds_it_ends_bit_for_bit_as_without(tmp_path: 
     interrupted = real_trial(tmp_path, "interrupted", interrupt, 100, text)
     ratio = (time.monotonic() - between) / (between - began)
     print(f"{between - began:.1f} s without, {ratio:.2f} times as long when interrupted")
-    assert interrupted.user_attrs["attempt"] == 1
+    assert TrialRecord(interrupted).attempt == 1
     same_run(interrupted, whole)
 
 

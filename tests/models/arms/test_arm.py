@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from models.architecture import Architecture, Stage
 from models.arms.arm import ARMS, Arm, add, in_order, look
+from models.arms.preact import Preact
 from models.arms.residual import Residual
 from models.cost import measure_cost
 from models.network import build, weights_fingerprint
@@ -46,6 +47,19 @@ def test_an_arm_that_says_its_name_alone_is_called_by_it() -> None:
     assert look("plain").noun == "plain stack"
 
 
+def test_a_look_is_not_inherited() -> None:
+    """Else two arms would be shown as one."""
+
+    class Wider(Preact):
+        name = "wider"
+
+    with installed(Wider):
+        wider, preact = look("wider"), look("preact")
+        assert (wider.label, wider.brief, wider.noun, wider.rank) == ("wider", "wider", "wider network", 100)
+        assert wider.color != preact.color
+        assert wider.symbol != preact.symbol
+
+
 def test_an_arm_that_is_not_installed_can_be_shown() -> None:
     """A stored study may have it: no table and no figure fails for want of a colour."""
     unheard = look("unheard")
@@ -63,9 +77,9 @@ def test_a_name_that_is_taken_or_none_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("arm", [*(type(arm) for arm in ARMS.values()), Halved, Gated, Bottleneck])
 def test_an_arm_builds_learns_and_costs_what_it_says(arm: type[Arm]) -> None:
-    """By torch's own counter, on architectures from all over the family."""
+    """Torch's own counter is asked, on architectures from all over the family."""
     with installed(*([arm] if arm.name not in ARMS else [])):
-        for architecture in sample_architectures(25, seed=4):
+        for architecture in sample_architectures(15, seed=4):
             architecture = with_block(architecture, arm.name)
             network = build(architecture, seed=1)
             with FlopCounterMode(display=False) as counter:
@@ -75,10 +89,8 @@ def test_an_arm_builds_learns_and_costs_what_it_says(arm: type[Arm]) -> None:
             assert cost.params == sum(parameter.numel() for parameter in network.parameters())
             logits_NK.logsumexp(1).sum().backward()
             assert all(parameter.grad is not None for parameter in network.parameters())
-            convs = sum(ARMS[arm.name].depth for _ in network.blocks)
-            assert architecture.depth == convs + architecture.depth - sum(
-                p.depth for p in architecture.parts if p.kind == "block"
-            )
+            blocks = [part for part in architecture.parts if part.kind == "block"]
+            assert {part.depth for part in blocks} == {ARMS[arm.name].depth}
 
 
 def test_twins_begin_alike_in_what_they_share_and_what_one_has_alone_is_drawn_apart() -> None:

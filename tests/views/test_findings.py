@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import optuna
+import pytest
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from search.analysis.evidence import gather
+from search.design.plan import Plan
+from search.storage.study_record import REPEATS, StudyRecord
+from search.views import confirmation_figures, search_figures
+from search.views.findings import VERSION, findings_of
+from search.views.reading import REPEATS_READING, confirmation_reading, search_reading
+from search.views.sentence import sentence
+from search.views.tables import search_tables
+from tests.support.made_trials import deep_pairs, findings, made, records, study_of
+from tests.support.plans import RATES, choice, ended_runs, plan
+
+PLAN = plan([choice(arm, depth, lr) for depth in (9, 45) for arm, lr in RATES.items()], seeds=(7,))
+
+
+def study_named(
+    name: str, trials: list[FrozenTrial], beside: Study | None = None, **attributes: Any
+) -> Study:
+    storage = None if beside is None else beside._storage
+    study = optuna.create_study(study_name=name, direction="maximize", storage=storage)
+    study.add_trials(trials)
+    for key, value in StudyRecord.attributes(**attributes).items():
+        study.set_user_attr(key, value)
+    return study
+
+
+def confirmation(name: str, given: Plan, beside: Study | None = None) -> Study:
+    runs = ended_runs(given, lambda run: 0.5 + 0.3 * (run.arm != "plain") + 0.01 * run.replicate)
+    return study_named(name, runs, beside, kind="confirmation", plan=given.to_json(), test_reads=77)
+
+
+def test_a_search_says_what_its_evidence_says() -> None:
+    trials = study_of(60)
+    found = findings(trials, "shown")
+    evidence = gather(records(trials), "plain")
+    assert (found.study, found.evidence, found.verdicts) == ("shown", evidence, None)
+    [section] = found.sections
+    assert section.title == f"shown: 60 trials, {evidence.to_the_end} trained to the end"
+    assert section.sentence == sentence(evidence)
+    assert list(section.tables) == search_tables(evidence)
+    assert list(section.figures()) == list(search_figures.FIGURES)
+    assert section.reading == search_reading("plain")
+
+
+def test_notes_tell_of_pairs_cut_short_of_the_turn_and_of_noise() -> None:
+    trials = [made(i, "plain", 0.9, group=i, fingerprint=f"{i // 2}") for i in range(4)]
+    trials += [made(4 + i, "plain", 0.2, group=4 + i, blocks=13) for i in range(3)]
+    cut = [made(7, "plain", 0.2, group=9, state=TrialState.PRUNED), made(8, "preact", 0.3, group=9)]
+    for trial, value in zip(cut, (0.2, 0.1), strict=True):
+        trial.intermediate_values = {1: value}
+    trials[0].value = 0.92
+    assert list(findings(trials + cut).sections[0].notes) == [
+        "Not counted: 1 pair cut short by the pruner, where pre-activation led in 0 of 1.",
+        "Plain stacks turn down from 21 convs on (training accuracy).",
+        "Seeds alone: standard deviation 1.00 points.",
+    ]
+    assert findings(deep_pairs(3)).sections[0].notes == []
+
+
+def test_figures_are_drawn_when_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    section = findings(study_of(9)).sections[0]
+    monkeypatch.setattr(search_figures, "FIGURES", {})
+    assert section.figures() == {}
+
+
+def test_a_search_brings_its_confirmation_along() -> None:
+    search = study_named("digits", deep_pairs(14))
+    alone = findings_of(search)
+    confirmation("digits-confirm", PLAN, search)
+    both = findings_of(search)
+    assert both.evidence == alone.evidence
+    assert both.verdicts is not None
+    assert [section.title for section in both.sections] == [
+        "digits: 28 trials, 28 trained to the end", "digits-confirm: 98 of 98 runs",
+    ]  # fmt: skip
+    assert both.sections[0].sentence == f"{alone.sections[0].sentence} {both.sections[1].sentence}"
+    assert both.sections[1].sentence.startswith(
+        "Confirmed (test images, 7 seeds): residual beats plain by 30"
+    )
+    assert replace(both.sections[0], sentence="", figures=dict) == replace(
+        alone.sections[0], sentence="", figures=dict
+    )
+
+
+def test_a_confirmation_speaks_for_itself() -> None:
+    found = findings_of(confirmation("digits-confirm", PLAN))
+    assert found.evidence is None
+    assert found.verdicts is not None
+    [section] = found.sections
+    assert list(section.notes) == ["98 of 98 runs, 196 s of training; test images were looked at 77 times."]
+    assert list(section.figures()) == list(confirmation_figures.FIGURES)
+    assert section.reading == confirmation_reading("plain", "residual")
+
+
+def test_repeats_are_a_table() -> None:
+    trials = [
+        made(0, "plain", 0.876, train_accuracy=0.9, origin=12, changed={}, difference="identical"),
+        made(1, "plain", 0.5, train_accuracy=None, origin=3, changed={"block": "preact", "lr_sgd": 0.1}),
+    ]
+    found = findings_of(study_named("digits-repeat", trials, kind=REPEATS))
+    assert (found.evidence, found.verdicts) == (None, None)
+    [section] = found.sections
+    assert section.sentence == "2 repeats of trials of digits."
+    assert section.tables[0].rows == (
+        ("0", "#12", "nothing", "87.6", "90.0", "identical"),
+        ("1", "#3", "block = preact, lr_sgd = 0.1", "50.0", "-", "-"),
+    )
+    assert section.reading == REPEATS_READING
+    assert section.figures() == {}
+
+
+@pytest.mark.parametrize("baseline", ["plain", "residual"])
+def test_the_baseline_is_the_studys(baseline: str) -> None:
+    spec = {"search": {"baseline": baseline}}
+    found = findings_of(study_named("s", study_of(60), spec=spec))
+    assert found.evidence is not None
+    assert found.evidence.baseline == baseline
+    assert search_reading(baseline) == found.sections[0].reading
+    assert found.sections[0].tables[0].title.startswith(f"Against {baseline}, points")
+
+
+def test_json_has_the_sentence_of_the_page_and_what_it_rests_on() -> None:
+    search = study_named("digits", deep_pairs(14))
+    confirmation("digits-confirm", PLAN, search)
+    found = json.loads(findings_of(search).to_json())
+    assert list(found) == ["version", "study", "search", "confirmation"]
+    assert (found["version"], found["study"], VERSION) == (3, "digits", 3)
+    assert next(iter(found["search"])) == "sentence"
+    assert "(exploratory). Confirmed (test images" in found["search"]["sentence"]
+    assert found["search"]["duels"][0]["word"] == "beats"
+    assert found["confirmation"]["test_reads"] == 77
+    alone = json.loads(findings_of(confirmation("c", PLAN)).to_json())
+    assert alone["search"] is None
+    assert json.loads(findings(study_of(9)).to_json())["confirmation"] is None
+
+
+def test_how_to_read_names_the_baseline_and_a_rival() -> None:
+    assert "kinder to\nplain stacks than all pairs are" in search_reading("plain")
+    assert "kinder to\nresidual networks than all pairs are" in search_reading("residual")
+    text = confirmation_reading("preact", "plain")
+    assert "*Pre-activation's*, *plain's*: twins" in text
+    for reading in (search_reading("plain"), text):
+        assert reading.count("**") % 2 == 0
+        assert reading.replace("**", "").count("*") % 2 == 0

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console
+
+from search.analysis.accounts import Account
+from search.analysis.evidence import Evidence, gather
+from search.views.tables import (
+    TextTable,
+    account_table,
+    cause_table,
+    duel_table,
+    failure_table,
+    level_table,
+    search_tables,
+)
+from tests.support.made_trials import deep_pairs, made, records, study_of
+
+PRUNED, FAIL = TrialState.PRUNED, TrialState.FAIL
+TABLE = TextTable("A | title [bold]", ("arm", "n", "share (unequal)"), (("a|b", "1", "[red]"),), words=1)
+
+
+def of(trials: list[FrozenTrial], baseline: str = "plain") -> Evidence:
+    return gather(records(trials), baseline)
+
+
+def printed(table: TextTable) -> str:
+    console = Console(width=160)
+    with console.capture() as captured:
+        console.print(table.terminal())
+    return captured.get()
+
+
+def test_a_table_is_markdown() -> None:
+    assert TABLE.markdown().splitlines() == [
+        "**A | title [bold]**",
+        "",
+        "| arm | n | share (unequal) |",
+        "| --- | ---: | ---: |",
+        "| a/b | 1 | [red] |",
+    ]
+
+
+def test_a_table_is_printed_and_trusts_no_name() -> None:
+    text = printed(TABLE)
+    assert "A | title [bold]" in text
+    assert "│ a|b │ 1 │           [red] │" in text
+
+
+def test_columns_to_be_looked_at_are_marked() -> None:
+    assert TABLE.marked == ["share (unequal)"]
+
+
+def test_levels_score_final_values_and_count_the_pruned() -> None:
+    trials = [
+        made(0, "plain", 0.5, train_accuracy=0.55),
+        made(1, "plain", 0.7, train_accuracy=0.85),
+        made(2, "plain", 0.99, state=PRUNED),
+        made(3, "plain", 0.1, blocks=20, outcome="diverged", train_accuracy=0.3),
+        made(4, "preact", 0.8, train_accuracy=None),
+    ]
+    table = level_table(of(trials))
+    assert table.columns == ("arm", "convs", "trials", "to the end", "best val", "median val", "median train")
+    assert table.rows == (
+        ("plain", "1-8", "3", "2", "70.0", "60.0", "70.0"),
+        ("plain", "33-44", "1", "1", "10.0", "10.0", "30.0"),
+        ("pre-activation", "1-8", "1", "1", "80.0", "80.0", "-"),
+    )
+
+
+def test_pairs_are_compared_within_groups_and_never_with_a_pruned_score() -> None:
+    trials = [
+        made(0, "plain", 0.50, group=0), made(1, "residual", 0.90, group=0),
+        made(2, "plain", 0.91, group=1), made(3, "residual", 0.915, group=1),
+        made(4, "plain", 0.80, group=2), made(5, "residual", 0.30, group=2),
+        made(6, "plain", 0.10, group=3, state=PRUNED), made(7, "residual", 0.99, group=3),
+        made(8, "plain", 0.60, group=4), made(9, "residual", group=4, state=TrialState.RUNNING),
+    ]  # fmt: skip
+    for trial, value in ((trials[6], 0.2), (trials[7], 0.1)):
+        trial.intermediate_values = {1: value}
+    [row] = duel_table(of(trials)).rows
+    assert row[:2] == ("residual", "1-8")
+    assert row[3] == "−3.2", "40, 0.5 and −50 points"
+    assert row[5:] == ("3", "1/1/1", "+8.0", "+8.0", "0/0/1")
+
+
+def test_a_pair_with_an_accuracy_of_zero_is_a_pair() -> None:
+    [row] = duel_table(of([made(0, "plain", 0.0), made(1, "preact", 0.4)])).rows
+    assert (row[0], row[3], row[4], row[5]) == ("pre-activation", "+40", "-", "1")
+
+
+def test_the_best_of_a_depth_is_set_against_the_baselines_there_and_anywhere() -> None:
+    trials = [
+        made(0, "plain", 0.5, blocks=13),
+        made(1, "preact", 0.8, blocks=13),
+        made(2, "plain", 0.93, group=1),
+    ]
+    table = duel_table(of(trials))
+    [row] = table.rows
+    ahead = dict(zip(table.columns, row, strict=True))
+    assert (ahead["best here"], ahead["best of all"]) == ("+30", "−13")
+
+
+@pytest.mark.parametrize(("pairs", "says"), [(5, "undecided ~1"), (14, "beats")])
+def test_only_what_is_undecided_tells_how_many_pairs_it_lacks(pairs: int, says: str) -> None:
+    assert [row[2] for row in duel_table(of(deep_pairs(pairs))).rows] == [says]
+
+
+def test_causes_that_occur_have_columns_in_their_order() -> None:
+    trials = [
+        made(0, "plain", cause="vanished"), made(1, "plain", cause="fine", group=1),
+        made(2, "plain", cause="fine", group=2, state=PRUNED), made(3, "preact", cause="diverged"),
+    ]  # fmt: skip
+    table = cause_table(of(trials))
+    assert table.columns == ("arm", "convs", "trials", "to the end", "fine", "vanished", "diverged")
+    assert table.rows == (
+        ("plain", "1-8", "3", "2", "2", "1", "-"),
+        ("pre-activation", "1-8", "1", "1", "-", "-", "1"),
+    )
+
+
+def test_failures_are_told_with_what_became_of_all_trials() -> None:
+    trials = [
+        *(made(i, "plain", 0.1, group=i, train_accuracy=0.11) for i in range(4)),
+        *(made(i, "preact", 0.9, group=i - 4) for i in range(4, 8)),
+        made(8, "preact", group=9, state=PRUNED),
+        made(9, "residual", group=9, state=FAIL),
+    ]
+    assert failure_table(of(trials)).rows == (
+        ("plain", "4 of 4", "-", "4 complete"),
+        ("residual", "0 of 0", "-", "1 error"),
+        ("pre-activation", "0 of 4", "0.029", "4 complete, 1 pruned"),
+    )
+
+
+def test_what_each_arm_was_given_marks_what_differs() -> None:
+    plain = Account(
+        "plain", trials=3, to_the_end=2, epochs=45, seconds=61.26, mean_params=1234.5, mean_macs=9.5e6
+    )
+    ghost = replace(plain, arm="ghost", epochs=30, seconds=1200.4, mean_params=None)
+    table = account_table([plain, ghost], ["epochs", "seconds"], ", of late")
+    assert table.title == "What each arm was given, of late"
+    assert table.columns == (
+        "arm", "trials", "to the end", "epochs (unequal)", "training, s (unequal)", "mean parameters",
+        "mean MACs",
+    )  # fmt: skip
+    assert table.rows == (
+        ("plain", "3", "2", "45", "61.3", "1,234", "9,500,000"),
+        ("ghost", "3", "2", "30", "1,200", "-", "9,500,000"),
+    )
+    assert table.marked == ["epochs (unequal)", "training, s (unequal)"]
+
+
+def test_a_search_has_its_tables_in_order_and_none_that_is_empty() -> None:
+    def titles(trials: list[FrozenTrial]) -> list[str]:
+        return [table.title.split(",")[0].split(" (")[0] for table in search_tables(of(trials))]
+
+    rest = [
+        "Accuracy by arm and depth",
+        "Why trials ended as they did",
+        "Failures",
+        "What each arm was given",
+    ]
+    assert titles(study_of(60)) == ["Against plain", *rest]
+    assert titles([made(0, "residual")]) == rest, "no pair, no duel"
+    assert titles([]) == []
+
+
+def test_every_row_has_a_cell_for_each_column() -> None:
+    for table in search_tables(of(study_of(60))):
+        assert {len(row) for row in table.rows} == {len(table.columns)}, table.title
+        assert 0 < table.words < len(table.columns)
+
+
+def test_another_baseline_is_named_where_arms_are_held_against_it() -> None:
+    evidence = of(study_of(60), "residual")
+    assert duel_table(evidence).title == (
+        "Against residual, points within pairs; best: the rival's minus residual's (exploratory)"
+    )
+    assert "p against residual (Fisher)" in failure_table(evidence).columns
+    assert {row[0] for row in duel_table(evidence).rows} == {"plain", "pre-activation"}
