@@ -236,14 +236,14 @@ def test_runs_fail_by_training_accuracy() -> None:
 def test_runs_that_are_missing_cost_their_pairs_alone() -> None:
     trials = ended_runs(PLAN, noisy)
     for trial in trials[:3]:
-        trial.state, trial.user_attrs = TrialState.PRUNED, {"outcome": "oom", "arm": "plain", "depth": 9}
+        trial.state, trial.user_attrs = TrialState.PRUNED, {"outcome": "oom", "train_seconds": 0.5}
     trials[5].state = TrialState.RUNNING
     verdicts = judge(PLAN, records(trials), 0)
     assert (verdicts.finished, verdicts.planned, verdicts.without_score) == (209, 210, 3)
     assert not verdicts.complete
     assert by_key(verdicts)["residual", "plain", 9].pairs == 9
     assert by_key(verdicts)["residual", "residual", 9].pairs == 10
-    assert verdicts.seconds == 2.0 * 206
+    assert verdicts.seconds == 2.0 * 206 + 0.5 * 3, "lost runs cost as well"
 
 
 def test_an_arm_that_has_no_recipe_at_a_depth_is_compared_at_the_others() -> None:

@@ -66,7 +66,8 @@ REFUSALS: dict[str, tuple[Arrays, Arrays | None, str]] = {
 
 def checked(train: Arrays, test: Arrays | None = None, names: list[str] | None = None) -> DataSet:
     """As it is read from a source."""
-    first, second = (train["x"], np.asarray(train["y"])), test and (test["x"], np.asarray(test["y"]))
+    first = (train["x"], np.asarray(train["y"]))
+    second = (test["x"], np.asarray(test["y"])) if test else None
     raw = Raw("here", first, second, names)
     ours = check_images("here", "train", *first)
     theirs = check_images("here", "test", *second) if second else None

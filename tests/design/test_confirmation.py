@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from dataclasses import replace
+from pathlib import Path
 
 import optuna
 import pytest
@@ -49,6 +50,13 @@ def test_a_confirmation_stores_its_plan_and_may_hold_its_runs(url: str, tiny: St
     assert stored.spec_fingerprint == tiny.fingerprint()
     assert Plan.from_json(stored.plan or {}) == TINY_PLAN
     assert len(study.get_trials()) == 12
+
+
+def test_seeds_follow_from_the_searchs_own(tmp_path: Path, tiny: StudySpec) -> None:
+    seeded = replace(tiny, search=replace(tiny.search, seed=7))
+    study, _, _ = opened(f"sqlite:///{tmp_path}/x.db", seeded)
+    found = [trial.user_attrs["seed"] for trial in study.get_trials()]
+    assert found == [confirmation_seed(7, run.replicate) for run in TINY_PLAN.runs()]
 
 
 def test_whoever_is_first_decides_and_seeds_may_be_added(url: str, tiny: StudySpec) -> None:

@@ -52,13 +52,14 @@ def trained(study: Study, trial: optuna.Trial, accuracies: Iterable[float]) -> i
 
 
 class Watch(BasePruner):
-    """Notes the numbers of the trials that it is shown, and prunes none."""
+    """Notes the numbers of the trials that it is shown, and prunes none. It looks through the study's cache,
+    as some of Optuna's samplers do."""
 
     def __init__(self) -> None:
         self.seen: list[list[int]] = []
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        self.seen.append([other.number for other in study.get_trials(deepcopy=False)])
+        self.seen.append([other.number for other in study._get_trials(deepcopy=False, use_cache=True)])
         return False
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
 import pytest
-from optuna.trial import TrialState
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.trial import FrozenTrial, TrialState
 
 from search.design.groups import LeadNotDrawn, arm_view, first_turn, position_of
-from search.design.samplers import MAKERS, make_sampler
+from search.design.samplers import MAKERS, MatchedSampler, make_sampler
 from search.design.seeds import training_seed
 from search.design.space import dimensions, suggest, suggested_names
 from search.spec.study import StudySpec
@@ -36,9 +38,7 @@ def joined(
     return study, claims
 
 
-def search(
-    study: optuna.Study, claims: PatientStorage, spec: StudySpec, count: int
-) -> list[optuna.trial.FrozenTrial]:
+def search(study: optuna.Study, claims: PatientStorage, spec: StudySpec, count: int) -> list[FrozenTrial]:
     """Trials whose score is a function of their parameters: wide and plain is best, the rest noise-free."""
     for _ in range(count):
         trial = study.ask()
@@ -94,6 +94,59 @@ def test_leads_learn_from_their_own_arm(tmp_path: Path, tiny: StudySpec) -> None
         assert len(view.get_trials()) == 40
     plain = [trial.value or 0 for trial in trials if trial.params["block"] == "plain"]
     assert np.mean(plain[-15:]) > np.mean(plain[:10])
+
+
+class Spy(optuna.samplers.RandomSampler):
+    """Notes which arms it is shown, by what it is asked."""
+
+    seen: set[tuple[str, str]]
+
+    def look(self, study: optuna.Study, asked: str) -> None:
+        self.seen |= {(asked, trial.params["block"]) for trial in study.get_trials() if trial.params}
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        self.look(study, "before")
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        self.look(study, "space")
+        return {"warmup": CategoricalDistribution((0.0, 0.05, 0.1))}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        self.look(study, "relative")
+        return {"warmup": 0.05}
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
+    ) -> Any:
+        self.look(study, "independent")
+        return super().sample_independent(study, trial, name, distribution)
+
+
+def test_a_sampler_is_shown_the_trials_of_its_own_arm_whatever_it_is_asked(
+    tmp_path: Path, tiny: StudySpec
+) -> None:
+    study, claims = joined(tmp_path, tiny)
+    by_lead: list[set[tuple[str, str]]] = []
+
+    def make(seed: int) -> Spy:
+        spy = Spy(seed)
+        spy.seen = set()
+        by_lead.append(spy.seen)
+        return spy
+
+    study.sampler = MatchedSampler(ARMS, suggested_names(tiny.space), make, 0)
+    trials = search(study, claims, tiny, 12)
+    asked = ("before", "space", "relative", "independent")
+    leads = by_lead[1:][::3]  # the first is made with the sampler
+    assert [trial.params["block"] for trial in trials[::3]] == [*ARMS, "plain"]
+    for arm, seen in zip((*ARMS, "plain"), leads, strict=True):
+        assert {shown for _, shown in seen} <= {arm}
+    assert leads[3] == {(question, "plain") for question in asked}
+    assert {trial.params["warmup"] for trial in trials} == {0.05}
 
 
 def test_a_follower_waits_for_its_leads_draw_and_survives_its_worker(tmp_path: Path, tiny: StudySpec) -> None:

@@ -130,6 +130,15 @@ def test_maps_in_bfloat16_are_half_as_large_and_weights_are_not() -> None:
     assert least_bytes(architecture, 32, "sgd", False) - weights == 2 * single
 
 
+def test_of_a_gate_the_means_that_it_reads_are_kept_and_no_input_of_a_norm() -> None:
+    """No norm follows it, whatever the network's is."""
+    with installed(Gated):
+        twins = [net(block, "batch") for block in ("gated", "residual")]
+        most, less = (least_bytes(twin, 16, "sgd", False) for twin in twins)
+        weights = measure_cost(twins[0]).params - measure_cost(twins[1]).params
+    assert most - less == 3 * 4 * weights + 16 * 4 * (8 + 8 + 16 + 16)
+
+
 class Ledger(TorchDispatchMode):
     """The most bytes that tensors made by operations have at once."""
 

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from tests.support.claims import (
     a_study,
     age,
     holding_study,
+    holding_trial,
     in_thread,
     joined,
     numbers,
@@ -219,6 +221,51 @@ def test_a_queued_trial_is_claimed_by_who_takes_it(study_url: str) -> None:
     assert abs(trial.datetime_start - datetime.now()) < timedelta(minutes=1)
     age(first, 60)
     assert first.reap(study_id_of(study), grace=30) == [0], "it had a sign of life to be missed"
+
+
+def test_who_claims_a_trial_meanwhile_has_it(study_url: str) -> None:
+    study, first, second = two_workers(study_url)
+    study.add_trials(queued(1.0))
+    trial_id = trial_id_of(study.trials[0])
+    with holding_trial(first, trial_id) as session:
+        thread, said = in_thread(lambda: second.set_trial_state_values(trial_id, TrialState.RUNNING))
+        assert waits(thread)
+        models.TrialModel.find_or_raise_by_id(trial_id, session).state = TrialState.RUNNING
+        first.leases.claim(session, trial_id)
+    thread.join()
+    assert said == [False]
+    assert (study.trials[0].user_attrs["worker"], second.running) == (FIRST, set())
+
+
+@pytest.mark.parametrize("name", ["beat", "annotate", "report", "finish", "release"])
+def test_who_loses_its_trial_meanwhile_writes_nothing(study_url: str, name: str) -> None:
+    study, first, second = two_workers(study_url)
+    trial = study.ask()
+    trial_id = trial_id_of(trial)
+    with holding_trial(second, trial_id) as session:
+        thread, said = in_thread(lambda: LATE[name](first, trial))
+        assert waits(thread)
+        assert second.leases.take(session, study_id_of(study), trial_id, -1) == 0
+        models.TrialModel.find_or_raise_by_id(trial_id, session).state = TrialState.RUNNING
+        second.leases.claim(session, trial_id)
+    thread.join()
+    assert [type(error) for error in said] == [ClaimLost]
+    [stored] = study.trials
+    assert (stored.state, stored.value, stored.intermediate_values) == (TrialState.RUNNING, None, {})
+    assert stored.user_attrs == {"worker": SECOND, "attempt": 2, "lost_workers": [FIRST]}
+
+
+def test_who_gives_a_sign_of_life_meanwhile_keeps_its_trial(study_url: str) -> None:
+    study, first, second = two_workers(study_url)
+    trial_id, study_id = trial_id_of(study.ask()), study_id_of(study)
+    age(first, 60)
+    with holding_trial(first, trial_id) as session:
+        thread, said = in_thread(lambda: second.direct._take(study_id, trial_id, 30))
+        assert waits(thread)
+        first.leases.beat(session, trial_id)
+    thread.join()
+    assert said == [None]
+    assert study.trials[0].user_attrs == {"worker": FIRST, "attempt": 1}
 
 
 def test_a_finished_trial_is_claimed_by_nobody(study_url: str) -> None:
@@ -564,8 +611,8 @@ def test_what_is_remembered_is_of_the_trial_that_is_asked_for(study_url: str) ->
     ids = [trial_id_of(study.ask()) for _ in range(2)]
     for factor, trial_id in enumerate(ids, start=1):
         for write in (
-            lambda: claims.set_trial_system_attr(trial_id, "note", factor),  # noqa: B023 - called here
-            lambda: claims.set_trial_intermediate_value(trial_id, 1, factor / 10),  # noqa: B023
+            partial(claims.set_trial_system_attr, trial_id, "note", factor),
+            partial(claims.set_trial_intermediate_value, trial_id, 1, factor / 10),
         ):
             claims.get_trial(ids[0])  # is remembered, and must not change with the other
             write()

@@ -155,7 +155,7 @@ def test_the_cache_reads_through_one_method_of_what_is_behind_it(study_url: str)
         reads.append((args, values))
         return stock(*args, **values)
 
-    claims._get_trials = read  # type: ignore[method-assign]
+    claims._get_trials = read
     study.ask()
     study.tell(study.ask(), 0.5)
     assert len(study.get_trials()) == 2

@@ -136,7 +136,9 @@ def test_a_claim_counts_the_attempt_and_names_the_worker(study_url: str) -> None
 
 def test_whose_a_trial_is(study_url: str) -> None:
     study, first, second = two_workers(study_url)
+    joined(study_url, SECOND)[0].ask()
     trial_id = trial_id_of(study.ask())
+    joined(study_url, SECOND)[0].ask()
     nobody = Leases(None, first.leases.dialect)
     with transaction(first) as session:
         owns = [leases.owns(session, trial_id) for leases in (first.leases, second.leases, nobody)]
@@ -183,16 +185,18 @@ def test_silence_counts_above_the_grace(study_url: str) -> None:
     with transaction(first) as session:
         session.query(models.TrialHeartbeatModel).one().heartbeat = now
 
-    def dead(seconds: float, grace: float) -> list[int]:
+    def dead(seconds: float, grace: float) -> tuple[list[int], int | None]:
+        """What is found, and what is taken when it is looked at again."""
         leases = Leases(SECOND, second.leases.dialect)
-        leases.now = lambda _: now + timedelta(seconds=seconds)  # type: ignore[method-assign]
+        leases.now = lambda session: now + timedelta(seconds=seconds)  # type: ignore[method-assign]
         with transaction(second) as session:
-            return leases.dead(session, study_id_of(study), grace)
+            found = leases.dead(session, study_id_of(study), grace)
+            return found, leases.take(session, study_id_of(study), trial_id, grace)
 
-    assert dead(60, 60) == []
-    assert dead(61, 60) == [trial_id]
-    assert dead(61, 62) == []
-    assert dead(10**6, math.inf) == [], "silence is not looked at"
+    assert dead(60, 60) == ([], None)
+    assert dead(61, 62) == ([], None)
+    assert dead(10**6, math.inf) == ([], None), "silence is not looked at"
+    assert dead(61, 60) == ([trial_id], 0)
 
 
 def test_a_worker_of_this_host_is_dead_as_soon_as_its_process_is(study_url: str) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import inspect
+import random
 import re
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -121,8 +123,8 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
         self.slept: list[float] = []
-        monkeypatch.setattr(module.time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(module.time, "sleep", self.sleep)
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(time, "sleep", self.sleep)
 
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
@@ -140,7 +142,7 @@ def test_it_waits_longer_from_try_to_try_and_half_of_it_is_chance(
     waited: list[float] = []
     monkeypatch.setattr(Patience, "_wait", lambda _, seconds: waited.append(seconds))
     for luck, factor in ((0.0, 0.5), (1.0, 1.0)):
-        monkeypatch.setattr(module.random, "uniform", lambda low, high, at=luck: low + at * (high - low))
+        monkeypatch.setattr(random, "uniform", lambda low, high, at=luck: low + at * (high - low))
         waited.clear()
         Patience(60, print).call(Failing(8))
         assert waited == pytest.approx([factor * d for d in (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0)])
@@ -228,7 +230,7 @@ def test_every_call_of_a_method_is_patient_and_direct_ones_are_not(quick: None) 
     names = calls_of_the_cache() | public_methods(ClaimStorage) | {"_and_what_comes"}
     assert {"_create_new_trial", "_get_trials", "_set_trial_param", "_get_best_trial_id"} <= names
     assert {"annotate", "finish", "release", "reap", "fill", "count_up", "delete_study"} <= names
-    direct, told = Direct(), []
+    direct, told = Direct(), list[str]()
     patient = PatientStorage(direct, Patience(60, told.append))  # type: ignore[arg-type]
     for name in sorted(names):
         told.clear()
@@ -262,7 +264,7 @@ def test_a_copy_in_the_making_does_not_recurse() -> None:
         assert not hasattr(made, name)
     direct = Direct()
     patient = PatientStorage(direct, Patience())  # type: ignore[arg-type]
-    assert copy.copy(patient).direct is direct
+    assert copy.copy(patient).direct is patient.direct
 
 
 def test_optunas_own_ways_work_on_a_study_behind_patience(study_url: str) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 import pytest
@@ -150,7 +151,7 @@ def test_a_study_from_before_there_were_kinds_is_a_search(tmp_path: Path, tiny: 
 
 @pytest.mark.parametrize(("direction", "trials"), [("minimize", 0), ("maximize", 1)])
 def test_a_study_of_someone_else_is_left_alone(
-    tmp_path: Path, tiny: StudySpec, direction: str, trials: int
+    tmp_path: Path, tiny: StudySpec, direction: Literal["minimize", "maximize"], trials: int
 ) -> None:
     url = f"sqlite:///{tmp_path}/x.db"
     theirs = optuna.create_study(storage=url, study_name="theirs", direction=direction)
@@ -376,4 +377,4 @@ def test_a_library_that_is_not_installed_is_told_so(monkeypatch: pytest.MonkeyPa
 
 
 def missing(name: str) -> str:
-    raise module.PackageNotFoundError(name)
+    raise PackageNotFoundError(name)

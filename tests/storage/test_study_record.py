@@ -58,6 +58,7 @@ def test_other_names_that_are_forever() -> None:
 
 def test_the_baseline_is_the_specs_or_what_it_always_was(tiny: StudySpec) -> None:
     assert StudyRecord({"spec": {"search": {"baseline": "residual"}}}).baseline == "residual"
+    older: dict[str, Any]
     for older in ({}, {"spec": {"search": {"seed": 3}}}, {"spec": {}}, {"spec": tiny.canonical()}):
         assert StudyRecord(older).baseline == "plain"
 

@@ -82,6 +82,14 @@ def holding_study(claims: PatientStorage, study_id: int) -> Iterator[Session]:
         yield session
 
 
+@contextmanager
+def holding_trial(claims: PatientStorage, trial_id: int) -> Iterator[Session]:
+    """A transaction that has a trial's row locked."""
+    with transaction(claims) as session:
+        models.TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
+        yield session
+
+
 def in_thread(call: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
     """A call that has begun, and what it answers or raises."""
     said: list[Any] = []

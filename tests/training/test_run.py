@@ -23,7 +23,7 @@ from search.data.datasets import load
 from search.data.images import Images
 from search.spec.train_config import TrainConfig
 from search.training.optimizer import Optimizer
-from search.training.results import EpochResult, State
+from search.training.results import EpochResult, State, TrainResult
 from search.training.run import DIVERGED_LOSS, TrainingRun, train
 from tests.support.training import CONFIG, Trained, assert_same, run, run_in_pieces, small
 
@@ -259,8 +259,9 @@ def test_seconds_and_images_before_an_interruption_count(
     monkeypatch.setattr(search.training.run, "time", SimpleNamespace(perf_counter=lambda: now[0]))
     states: list[State] = []
 
-    def trained(stop: int, resume: State | None = None) -> Any:
+    def trained(stop: int, resume: State | None = None, batch_size: int = 64) -> TrainResult:
         """Every step takes two seconds."""
+        config = dataclasses.replace(CONFIG, batch_size=batch_size)
         steps = iter(range(100))
 
         def interrupted() -> bool:
@@ -268,7 +269,7 @@ def test_seconds_and_images_before_an_interruption_count(
             return next(steps) == stop
 
         return train(
-            Linear(), digits, CONFIG, lambda _: None, interrupted,
+            Linear(), digits, config, lambda _: None, interrupted,
             lambda state, must: states.append(state()), resume,
         )  # fmt: skip
 
@@ -277,19 +278,21 @@ def test_seconds_and_images_before_an_interruption_count(
     now[0] = 900.0
     whole = trained(stop=99, resume=states[-1])
     assert (whole.seconds, whole.images_per_second) == (66, 32 * 64 / 66)
+    few = trained(stop=99, batch_size=4000)
+    assert few.images_per_second == len(digits.train_NHWC) / 2, "one step an epoch, with all that there are"
 
 
 @pytest.mark.parametrize(
-    ("config", "value"),
+    ("changes", "value"),
     [
         ({"lr": 1e6, "warmup": 0.0}, "non-finite or far above the start"),
         ({"lr": 1e38, "warmup": 0.9}, "non-finite during warm-up"),
     ],
 )
 def test_a_run_that_diverges_is_stopped_at_once(
-    digits: TrainingData, config: dict[str, float], value: str
+    digits: TrainingData, changes: dict[str, Any], value: str
 ) -> None:
-    config = dataclasses.replace(CONFIG, epochs=50, **config)  # type: ignore[arg-type]
+    config = dataclasses.replace(CONFIG, epochs=50, **changes)
     result = train(build(small(), 0), digits, config, lambda _: None)
     assert result.outcome == "diverged", value
     assert len(result.epochs) < 50

@@ -60,6 +60,7 @@ def test_a_configuration_is_never_trained_twice_with_one_seed(bench: Bench) -> N
         assert len({trial.user_attrs["fingerprint"] for trial in same}) == 1
         assert len({trial.user_attrs["seed"] for trial in same}) == 3
         assert [trial.user_attrs.get("replicate_of") for trial in same] == [None, *[same[0].number] * 2]
+    assert [trial.user_attrs["group"] for trial in trials] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     for group in range(3):
         assert len({trial.user_attrs["seed"] for trial in trials[3 * group : 3 * group + 3]}) == 1
 

@@ -126,9 +126,9 @@ def test_a_baseline_that_does_not_turn_down_is_not_marked() -> None:
 
 
 def test_pairs_lead_from_the_baseline_to_the_rival() -> None:
-    figure = drawn(deep_pairs(2) + deep_pairs(1, blocks=3, first=50))[IDS[2]]
+    figure = drawn(deep_pairs(2, blocks=10) + deep_pairs(1, blocks=9, first=50))[IDS[2]]
     solid = lines(figure, "solid")
-    assert [trace.xaxis for trace in solid] == ["x", "x2"], "the panels of the shallow and of the deep"
+    assert [trace.xaxis for trace in solid] == ["x", "x2"], "up to 20 convs, and from 21 on"
     assert list(solid[1].x) == [0, -1, None] * 2
     assert figure.layout.xaxis2.ticktext == ("plain", "pre-activation")
     assert "xaxis2" not in drawn(deep_pairs(2))[IDS[2]].layout, "one panel where all are deep"

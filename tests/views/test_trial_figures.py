@@ -91,8 +91,8 @@ def test_the_draw_whose_arms_end_farthest_apart_is_drawn() -> None:
         made(2, "plain", 0.6, group=1, blocks=4, curve=curve(0.2, 0.5, 0.7)),
         made(3, "residual", 0.82, group=1, blocks=4, curve=curve(0.3, 0.6, 0.8)),
         made(4, "preact", 0.95, group=1, blocks=4, curve=curve(0.5, 0.7, 0.9)),
-        made(5, "plain", 0.9, group=2, blocks=9, curve=curve(0.9)),
-        made(6, "preact", 0.6, group=2, blocks=9, curve=curve(0.6)),
+        made(5, "plain", 0.97, group=2, blocks=9, curve=curve(0.9)),
+        made(6, "preact", 0.7, group=2, blocks=9, curve=curve(0.6)),
     ]
     figure = telling(trials)
     assert (

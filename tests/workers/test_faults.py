@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from search.spec.study_file import load_spec
 from search.storage.connections import claims_of
 from search.storage.internals import trial_id_of
 from search.storage.leases import worker_name
+from search.storage.patience import PatientStorage
 from search.storage.studies import open_study
 from search.storage.trial_record import TrialRecord, records_of
 from search.workers.job import Job
@@ -235,21 +237,59 @@ def test_a_stopped_worker_gives_its_trial_back_at_once(url: str, tiny: StudySpec
         crew.close()
 
 
+class Sleeps:
+    """Stops the process in the middle of its first trial, when none of its threads is in a transaction: locks
+    that it held would keep all others waiting until it wakes."""
+
+    def __call__(self, claims: PatientStorage) -> None:
+        asleep, idle, stock = threading.Event(), threading.Lock(), claims._set_trial_param
+
+        def alone(call: Callable[..., Any]) -> Callable[..., Any]:
+            def called(*args: Any) -> Any:
+                with idle:
+                    return call(*args)
+
+            return called
+
+        def then_sleep(*args: Any) -> None:
+            stock(*args)
+            if not asleep.is_set():
+                asleep.set()
+                with idle:
+                    os.kill(os.getpid(), signal.SIGSTOP)
+
+        for name in ("beat", "reap"):  # what its heart does meanwhile
+            setattr(claims.direct, name, alone(getattr(claims.direct, name)))
+        claims._set_trial_param = then_sleep  # type: ignore[method-assign]
+
+
+def is_stopped(process: Any) -> bool:
+    return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
 def test_a_worker_that_slept_writes_nothing_over_its_successor(url: str, tiny: StudySpec) -> None:
     """Stopped for longer than the grace, as a laptop or a preempted machine is, it wakes up and goes on."""
-    study = open_study(url, "s", tiny, "data", 4)
-    crew = Crew(2, url, 4, 1.5)
+    study = open_study(url, "s", tiny, "data", 3)
+    sleeper = CONTEXT.Process(target=stub_work, args=(url, 3, 1.5, Sleeps()))
+    sleeper.start()
+    until(lambda: is_stopped(sleeper))
+    crew = Crew(1, url, 3, 1.5)
     try:
-        until(lambda: len(study.get_trials(deepcopy=False)) >= 2)
-        sleeper = crew.workers[0]
-        os.kill(sleeper.pid, signal.SIGSTOP)
-        until(lambda: len(finished(study)) >= 3)
+        until(lambda: records_of(study)[0].attempt == 2)
+        sleeper_name = records_of(study)[0].lost_workers
         os.kill(sleeper.pid, signal.SIGCONT)
-        assert crew.finish() == [0, 0]
+        assert crew.finish() == [0]
+        sleeper.join()
+        assert sleeper.exitcode == 0
     finally:
         crew.close()
-    accounted_for(study.get_trials(), 4)
-    assert sum(record.attempt for record in records_of(study)) == 5
+        sleeper.kill()
+        sleeper.join()
+    accounted_for(study.get_trials(), 3)
+    first, *others = records_of(study)
+    assert (first.attempt, first.lost_workers) == (2, sleeper_name)
+    assert first.worker not in sleeper_name
+    assert [record.attempt for record in others] == [1, 1]
 
 
 def test_sixteen_workers_begin_on_an_empty_database(url: str, tiny: StudySpec) -> None:

@@ -227,6 +227,20 @@ def test_an_outage_shorter_than_three_intervals_breaks_contact(beating: Beating,
     assert beating.reaped == reaped + 1
 
 
+def test_an_answer_that_took_long_breaks_contact_as_well(beating: Beating) -> None:
+    """The others may have waited for theirs as long."""
+
+    def hang() -> None:
+        beating.clock.now += 35
+
+    beating.beat(4)
+    reaped = beating.reaped
+    beating.beat(1, hang)
+    assert beating.reaped == reaped
+    beating.beat(2)
+    assert beating.reaped == reaped + 1
+
+
 def test_a_database_that_is_away_is_told_once_and_stops_no_heart(beating: Beating) -> None:
     beating.beat(3, fail(AWAY))
     beating.beat(2)

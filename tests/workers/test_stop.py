@@ -9,10 +9,10 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
-from search.workers import stop as module
 from search.workers.stop import Stop, end_in_time, exit_now, stop_on_signals
 from tests.support.paths import REPOSITORY
 
@@ -41,8 +41,8 @@ def handlers() -> Iterator[list[int]]:
 
 
 def test_the_first_signal_stops_and_a_second_ctrl_c_ends_at_once(handlers: list[int]) -> None:
-    stop, ended = Stop(), []
-    with stop_on_signals(stop, lambda: ended.append(1)):
+    stop, ended = Stop(), list[int]()
+    with stop_on_signals(stop, partial(ended.append, 1)):
         assert (stop.is_set(), stop.signal) == (False, None)
         os.kill(os.getpid(), signal.SIGINT)
         assert (stop.is_set(), stop.signal, ended) == (True, signal.SIGINT, [])
@@ -58,8 +58,8 @@ def test_the_first_signal_stops_and_a_second_ctrl_c_ends_at_once(handlers: list[
 
 def test_ctrl_c_after_any_word_to_stop_ends_at_once(handlers: list[int]) -> None:
     for first in ("SIGTERM", "a worker that failed"):
-        stop, ended = Stop(), []
-        with stop_on_signals(stop, lambda ended=ended: ended.append(1)):
+        stop, ended = Stop(), list[int]()
+        with stop_on_signals(stop, partial(ended.append, 1)):
             os.kill(os.getpid(), signal.SIGTERM) if first == "SIGTERM" else stop.set()
             os.kill(os.getpid(), signal.SIGTERM)
             assert ended == []
@@ -87,7 +87,7 @@ def test_a_process_that_hangs_ends_some_time_after_it_was_told_to_stop(
         elif len(slept) == 3:
             told.set()
 
-    monkeypatch.setattr(module.time, "sleep", sleep)
+    monkeypatch.setattr(time, "sleep", sleep)
     end_in_time(told.is_set, 30, ended.set)
     assert told.wait(60)
     assert not ended.is_set()
@@ -113,6 +113,6 @@ def test_who_ends_at_once_gives_the_cursor_back(where: str, shown: bytes) -> Non
 
 def test_leaving_at_once_is_what_the_shell_takes_for_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
     codes: list[int] = []
-    monkeypatch.setattr(module.os, "_exit", codes.append)
+    monkeypatch.setattr(os, "_exit", codes.append)
     exit_now()
     assert codes == [130]

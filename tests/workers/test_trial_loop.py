@@ -281,6 +281,13 @@ def test_a_search_whose_trials_fail_stops(day: Callable[[int], Day]) -> None:
     assert worker.ran == [0, 1, 2, 3], "the row goes on"
 
 
+def test_trials_that_waited_when_it_began_are_its_own(day: Callable[[int], Day]) -> None:
+    worker = day(3)
+    worker.study.add_trials(queued(1.0, 2.0, 3.0))
+    with pytest.raises(StudyFailed, match="3 of 3 trials failed"):
+        worker.run(worker.error)
+
+
 def test_failures_are_counted_where_there_is_one_more(day: Callable[[int], Day]) -> None:
     worker = day(7)
 
@@ -355,7 +362,7 @@ def test_a_row_is_one_in_time_not_in_numbers() -> None:
     """Several workers end their trials in any order."""
     study = study_with("eeec")
     trials = study.get_trials()
-    trials[3].datetime_complete = trials[0].datetime_complete - timedelta(seconds=1)
+    trials[3].datetime_complete = datetime(2025, 12, 31)
     again = optuna.create_study()
     again.add_trials(trials)
     check_failures(study, set())

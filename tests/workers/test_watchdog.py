@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 
 import pytest
 
-from search.workers import watchdog as module
 from search.workers.watchdog import HUNG_SECONDS, HUNG_STEPS, Watchdog
 
 
@@ -17,7 +17,7 @@ class Time:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
-        monkeypatch.setattr(module.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
 
 
 @pytest.fixture
@@ -94,6 +94,6 @@ def test_a_process_whose_step_hangs_is_ended_with_a_word(capfd: pytest.CaptureFi
 def test_a_process_ends_itself_as_if_it_were_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing less ends one whose main thread is within a kernel's call."""
     sent: list[tuple[int, int]] = []
-    monkeypatch.setattr(module.os, "kill", lambda *what: sent.append(what))
+    monkeypatch.setattr(os, "kill", lambda *what: sent.append(what))
     Watchdog().end()
     assert sent == [(os.getpid(), signal.SIGKILL)]

@@ -276,11 +276,11 @@ class Started:
         self.patch, self.ended_in_time = monkeypatch, list[Any]()
         self.closed = threading.Event()
         stdin = SimpleNamespace(buffer=io.BytesIO(pickle.dumps(job)))
-        monkeypatch.setattr(module.sys, "stdin", stdin)
-        monkeypatch.setattr(module.os, "read", self.read)
+        monkeypatch.setattr(sys, "stdin", stdin)
+        monkeypatch.setattr(os, "read", self.read)
         monkeypatch.setattr(module, "end_in_time", lambda *given: self.ended_in_time.extend(given))
         self.handlers: dict[int, Any] = {}
-        monkeypatch.setattr(module.signal, "signal", self.handlers.__setitem__)
+        monkeypatch.setattr(signal, "signal", self.handlers.__setitem__)
 
     def read(self, descriptor: int, count: int) -> bytes:
         assert descriptor == 0
@@ -310,7 +310,7 @@ def test_a_process_runs_the_job_that_it_reads_and_stops_on_sigterm(started: Star
     stopped, seconds, end = started.ended_in_time
     assert (stopped(), seconds) == (True, 30)
     codes: list[int] = []
-    started.patch.setattr(module.os, "_exit", codes.append)
+    started.patch.setattr(os, "_exit", codes.append)
     end()
     assert codes == [0], "its trial is queued again when its silence is noticed: nothing went wrong"
 

@@ -117,6 +117,8 @@ def test_twins_begin_alike_in_what_they_share_and_what_one_has_alone_is_drawn_ap
             )
             again = dict(build(twins["gated"].architecture, seed=7).named_parameters())
             assert all(torch.equal(again[name], parameter) for name, parameter in gated.items())
+            other = dict(build(twins["gated"].architecture, seed=8).named_parameters())
+            assert not any(torch.equal(other[name], gated[name]) for name in gated if "conv3.weight" in name)
 
 
 def test_who_shares_weights_with_whom() -> None:
