@@ -32,7 +32,7 @@ def _ours(url: str, name: str) -> None:
 
     imported = _age()
 
-    def after_step(run: Any) -> bool:
+    def after_step(_: Any) -> bool:
         _tell(imported)
         return False
 

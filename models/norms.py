@@ -29,7 +29,7 @@ class Norm:
     """Makes the layer for so many channels. It imports torch itself, so that the facts are read without."""
 
 
-def _identity(width: int) -> nn.Module:
+def _identity(_: int) -> nn.Module:
     from torch import nn
 
     return nn.Identity()

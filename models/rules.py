@@ -80,6 +80,11 @@ class Flag:
         return value
 
 
+def optional(rule: Rule) -> Rule:
+    """The rule, but None is allowed as well."""
+    return lambda value: None if value is None else rule(value)
+
+
 def obey(name: str, value: Any, rule: Rule) -> Any:
     """The value as the rule gives it back. Raises ValueError naming the value, the rule and what was
     found."""

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from models.rules import Number, OneOf, Rule, Whole
-from search.data.sources import SOURCES
+from models.rules import Number, OneOf, Whole, optional
+from search.data.sources import SOURCES, Location
 from search.errors import SpecError
 from search.keys import checked, key, keys_of
 
 LARGEST_FOLDER_SIDE = 512
 """Largest side in pixels that images of a folder are scaled to."""
-
-
-def optional(rule: Rule) -> Rule:
-    """The rule, but None is allowed as well."""
-    return lambda value: None if value is None else rule(value)
 
 
 def _text(value: Any) -> str:
@@ -76,3 +72,9 @@ class DataConfig:
                 rule = rule if wanted else "must be left out"
                 found = repr(getattr(self, name))
                 raise SpecError(f"data.{name} {rule} for data.name = {self.name!r}, got {found}")
+
+    def location(self, root: Path) -> Location:
+        """The place of the data set; `root`: the data folder."""
+        size = self.image_size or 0
+        sides = (size, size) if isinstance(size, int) else size
+        return Location(name=self.name, root=root, path=self.path or "", size=sides)

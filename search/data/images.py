@@ -1,4 +1,4 @@
-"""Images and labels of every data set in one form: as read, as checked, and as split.
+"""Images and labels of every data set in one form: as read, and as split.
 
 Suffixes of arrays: N images, H height, W width, C channels, K classes.
 """
@@ -8,14 +8,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
-
-from search.data.splits import limited, split
-
-if TYPE_CHECKING:
-    from search.data.config import DataConfig
 
 Pair: TypeAlias = tuple[np.ndarray, np.ndarray]
 """Pixels and labels."""
@@ -72,25 +67,3 @@ class Parts:
                 digest.update(f"{array.dtype.str}{array.shape}".encode())
                 digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()[:16]
-
-
-@dataclass(frozen=True)
-class DataSet:
-    """A data set, checked and not yet split."""
-
-    train: Images
-    test: Images | None
-    """None where it brings no test part of its own."""
-    class_names: tuple[str, ...]
-
-    def split(self, config: DataConfig) -> Parts:
-        """Splits by the config's limit, fractions and seed. Raises DataError when the limit leaves a class
-        too few images."""
-        train, test = self.train, self.test
-        if test is None:
-            rest, tested = split(train.labels_N, config.test_fraction, config.seed, keep=2)
-            train, test = train.at(rest), train.at(tested)
-        if config.limit is not None and config.limit < len(train.labels_N):
-            train = train.at(limited(train.labels_N, config.limit, config.seed, self.class_names))
-        trained, validated = split(train.labels_N, config.val_fraction, config.seed)
-        return Parts(train.at(trained), train.at(validated), test, self.class_names)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,23 +13,39 @@ from search.data.folders import read_folder
 from search.data.images import Raw
 from search.data.npz import read_npz
 
-if TYPE_CHECKING:
-    from search.data.config import DataConfig
+
+@dataclass(frozen=True, kw_only=True)
+class Location:
+    """The place of a data set, as its reader needs to know it."""
+
+    name: str
+    """One of SOURCES."""
+    root: Path
+    """The data folder."""
+    path: str = ""
+    """File or folder of a person's own, absolute or in the data folder; empty for other sources."""
+    size: tuple[int, int] = (0, 0)
+    """Height and width in pixels that images are scaled to, where the source is `sized`."""
+
+    @property
+    def own_path(self) -> Path:
+        """The file or folder of a person's own. Raises RuntimeError for ~user where there is no such user."""
+        return self.root / Path(self.path).expanduser()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """What there is to know of a source."""
 
-    read: Callable[[DataConfig, Path], Raw]
-    """Reads the images that the config names, unchecked, from the data folder. Raises DataError, OSError."""
+    read: Callable[[Location], Raw]
+    """Reads the images there, unchecked. Raises DataError, OSError, RuntimeError."""
     own_files: bool = False
     """Whether `path` says where they lie: they are a person's own, and no study file knows them."""
     sized: bool = False
     """Whether `image_size` says how large they are to be."""
 
 
-def _digits(config: DataConfig, root: Path) -> Raw:
+def _digits(_: Location) -> Raw:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
@@ -38,22 +53,19 @@ def _digits(config: DataConfig, root: Path) -> Raw:
     return Raw("digits", (pixels_NHW, digits.target), None, tuple(str(name) for name in digits.target_names))
 
 
-def _download(config: DataConfig, root: Path) -> Raw:
-    return Raw(f"{config.name} in {root}", *downloads.read_download(config.name, root))
+def _download(location: Location) -> Raw:
+    name, root = location.name, location.root
+    return Raw(f"{name} in {root}", *downloads.read_download(name, root))
 
 
-def _npz(config: DataConfig, root: Path) -> Raw:
-    path = _path(config, root)
+def _npz(location: Location) -> Raw:
+    path = location.own_path
     return Raw(str(path), *read_npz(path), class_names=None)
 
 
-def _folder(config: DataConfig, root: Path) -> Raw:
-    path, size = _path(config, root), config.image_size or 0
-    return Raw(str(path), *read_folder(path, (size, size) if isinstance(size, int) else size))
-
-
-def _path(config: DataConfig, root: Path) -> Path:
-    return root / Path(config.path or "").expanduser()
+def _folder(location: Location) -> Raw:
+    path = location.own_path
+    return Raw(str(path), *read_folder(path, location.size))
 
 
 SOURCES: dict[str, Source] = {

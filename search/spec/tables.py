@@ -13,8 +13,7 @@ from models.arms.arm import ARMS
 from models.heads import HEADS
 from models.inits import INITS
 from models.norms import NORMS
-from models.rules import Flag, KeyOf, Number, OneOf, Whole
-from search.data.config import optional
+from models.rules import Flag, KeyOf, Number, OneOf, Whole, optional
 from search.keys import key
 from search.spec.domains import Choices, Domain, PerStage, Range, RangeOrChoices
 

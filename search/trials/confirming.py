@@ -12,7 +12,8 @@ from models.arms.arm import ARMS
 from models.network import Network, build, weights_fingerprint
 from search.data.batches import TrainingData, to_device
 from search.data.config import DataConfig
-from search.data.images import DataSet, Images, Parts
+from search.data.datasets import DataSet
+from search.data.images import Images, Parts
 from search.errors import StudyFailed
 from search.spec.study import StudySpec
 from search.storage.internals import as_begun, study_id_of, trial_id_of

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 
@@ -28,15 +29,22 @@ from search.views.plots import (
 )
 from search.views.trial_figures import gradients
 
-DrawConfirmation = Callable[[Verdicts, Plan, Scored], go.Figure]
+
+@dataclass(frozen=True)
+class ConfirmationView:
+    """All that figures of a confirmation may draw from."""
+
+    verdicts: Verdicts
+    plan: Plan
+    scored: Scored
 
 
 def confirmation_figures(
     verdicts: Verdicts, plan: Plan, trials: Sequence[TrialRecord]
 ) -> dict[str, go.Figure]:
     """Every figure by its name, in the order in which they are to be read."""
-    scored = scored_runs(plan, trials)
-    return {name: draw(verdicts, plan, scored) for name, draw in FIGURES.items()}
+    view = ConfirmationView(verdicts, plan, scored_runs(plan, trials))
+    return {name: draw(view) for name, draw in FIGURES.items()}
 
 
 def by_depth(verdicts: Verdicts, plan: Plan, scored: Scored) -> go.Figure:
@@ -81,7 +89,7 @@ def _means(runs: dict[int, list[float]], arm: str, panel: int, shift: float) -> 
     )  # fmt: skip
 
 
-def against_baseline(verdicts: Verdicts, plan: Plan, scored: Scored) -> go.Figure:
+def against_baseline(verdicts: Verdicts, plan: Plan) -> go.Figure:
     """Means with 95 % intervals against the baseline; the band is the margin."""
     baseline, rivals = look(plan.baseline).label, plan.rivals
     title = f"Test accuracy against {baseline}: mean over seeds with 95 % interval; grey: the margin"
@@ -119,7 +127,7 @@ def against_baseline(verdicts: Verdicts, plan: Plan, scored: Scored) -> go.Figur
     return figure if any(versus.result for versus in verdicts.versus) else empty(figure)
 
 
-def twins(verdicts: Verdicts, plan: Plan, scored: Scored) -> go.Figure:
+def twins(plan: Plan, scored: Scored) -> go.Figure:
     """Every line leads from the baseline's run to its twin of another arm: equal weights, images and
     batches."""
     baseline, rivals = plan.baseline, plan.rivals
@@ -161,7 +169,7 @@ def _ends(place: int, arm: int, arms: int) -> tuple[float, float, None]:
     return round(left + 0.1 * width, 3), round(left + 0.8 * width, 3), None
 
 
-def selection(verdicts: Verdicts, plan: Plan, scored: Scored) -> go.Figure:
+def selection(verdicts: Verdicts) -> go.Figure:
     """The winner's curse: the score that a recipe was chosen by, the same measure with fresh seeds, test."""
     title = "From the score that chose a recipe to the one that counts (means of fresh seeds)"
     figure = panels(title, "")
@@ -186,16 +194,14 @@ def _tenth(value: float | None) -> float | None:
     return None if value is None else round(value, 1)
 
 
-FIGURES: dict[str, DrawConfirmation] = {
-    "archsearch-1-degradation": by_depth,
-    "archsearch-2-verdicts": lambda verdicts, plan, scored: table_figure(
-        verdict_table(verdicts, own_only=True)
-    ),
-    "archsearch-3-differences": against_baseline,
-    "archsearch-4-twins": twins,
-    "archsearch-5-selection": selection,
-    "archsearch-6-gradients": lambda verdicts, plan, scored: gradients([trial for _, trial in scored]),
-    "archsearch-7-depth": lambda verdicts, plan, scored: table_figure(contrast_table(verdicts)),
-    "archsearch-8-fairness": lambda verdicts, plan, scored: table_figure(fairness_table(verdicts)),
+FIGURES: dict[str, Callable[[ConfirmationView], go.Figure]] = {
+    "archsearch-1-degradation": lambda view: by_depth(view.verdicts, view.plan, view.scored),
+    "archsearch-2-verdicts": lambda view: table_figure(verdict_table(view.verdicts, own_only=True)),
+    "archsearch-3-differences": lambda view: against_baseline(view.verdicts, view.plan),
+    "archsearch-4-twins": lambda view: twins(view.plan, view.scored),
+    "archsearch-5-selection": lambda view: selection(view.verdicts),
+    "archsearch-6-gradients": lambda view: gradients([trial for _, trial in view.scored]),
+    "archsearch-7-depth": lambda view: table_figure(contrast_table(view.verdicts)),
+    "archsearch-8-fairness": lambda view: table_figure(fairness_table(view.verdicts)),
 }
 """To add a figure, add a line: its name, which says its place, and what draws it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from optuna.study import Study
@@ -73,21 +73,20 @@ def findings_of(study: Study) -> Findings:
         return Findings(name, None, verdicts, (section,))
     if stored.kind == REPEATS:
         return Findings(name, None, None, (_repeats(study),))
-    trials = records_of(study)
+    trials, other = records_of(study), confirmation_of(study)
     evidence = gather(trials, stored.baseline)
-    search, other = _search(name, evidence, trials), confirmation_of(study)
     if other is None:
-        return Findings(name, evidence, None, (search,))
+        return Findings(name, evidence, None, (_search(name, evidence, trials, sentence(evidence)),))
     verdicts, section = _confirmation(other, Plan.from_json(record_of_study(other).plan or {}))
-    search = replace(search, sentence=f"{search.sentence} {section.sentence}")
+    search = _search(name, evidence, trials, f"{sentence(evidence)} {section.sentence}")
     return Findings(name, evidence, verdicts, (search, section))
 
 
-def _search(name: str, evidence: Evidence, trials: Sequence[TrialRecord]) -> Section:
+def _search(name: str, evidence: Evidence, trials: Sequence[TrialRecord], said: str) -> Section:
     def draw() -> dict[str, go.Figure]:
         from search.views.search_figures import search_figures
 
-        return search_figures(evidence, trials)
+        return search_figures(evidence, trials, said)
 
     notes = [text] if (text := cut_short(evidence.duels)) else []
     if evidence.baseline_turns_down_at is not None:
@@ -99,7 +98,7 @@ def _search(name: str, evidence: Evidence, trials: Sequence[TrialRecord]) -> Sec
         notes.append(f"Seeds alone: standard deviation {evidence.noise.sd:.2f} points.")
     return Section(
         title=f"{name}: {evidence.finished:,} trials, {evidence.to_the_end:,} trained to the end",
-        sentence=sentence(evidence),
+        sentence=said,
         tables=search_tables(evidence),
         notes=notes,
         reading=search_reading(evidence.baseline),

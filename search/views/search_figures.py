@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 
@@ -30,24 +31,33 @@ from search.views.plots import (
     table_figure,
     thinned,
 )
-from search.views.sentence import sentence
 from search.views.tables import account_table, duel_table
 from search.views.trial_figures import DOTS, cost, curves, gradients
 
 PAIRS = 300
 """Most pairs that are drawn of an arm."""
-DrawSearch = Callable[[Evidence, Sequence[TrialRecord]], go.Figure]
 
 
-def search_figures(evidence: Evidence, trials: Sequence[TrialRecord]) -> dict[str, go.Figure]:
+@dataclass(frozen=True)
+class SearchView:
+    """All that figures of a search may draw from."""
+
+    evidence: Evidence
+    trials: Sequence[TrialRecord]
+    """The described trials of the search."""
+    sentence: str
+    """The sentence that stands above all of them."""
+
+
+def search_figures(evidence: Evidence, trials: Sequence[TrialRecord], sentence: str) -> dict[str, go.Figure]:
     """Every figure by its name, in the order in which they are to be read."""
-    known = described(trials)
-    return {name: draw(evidence, known) for name, draw in FIGURES.items()}
+    view = SearchView(evidence, described(trials), sentence)
+    return {name: draw(view) for name, draw in FIGURES.items()}
 
 
-def degradation(evidence: Evidence, trials: Sequence[TrialRecord]) -> go.Figure:
+def degradation(evidence: Evidence, trials: Sequence[TrialRecord], sentence: str) -> go.Figure:
     """Training beside validation accuracy: what fails in training was not overfitted."""
-    figure = panels(sentence(evidence), "training", "validation")
+    figure = panels(sentence, "training", "validation")
     ends = thinned([trial for trial in trials if trial.ran_to_the_end], DOTS)
     for i, arm in enumerate(evidence.arms):
         own, shift = of_arm(ends, arm), side_by_side(i, len(evidence.arms))
@@ -107,9 +117,8 @@ def _mark_turn(figure: go.Figure, arm: str, depth: int, panel: int) -> None:
     )  # fmt: skip
 
 
-def pairs(evidence: Evidence, trials: Sequence[TrialRecord]) -> go.Figure:
+def pairs(baseline: str, trials: Sequence[TrialRecord]) -> go.Figure:
     """Every line leads from the baseline's run of a draw to the same draw as another arm."""
-    baseline = evidence.baseline
     draws = [draw for draw in draws_of(trials) if baseline in draw and len(draw) > 1]
     is_deep = {draw[baseline].depth >= DEEP for draw in draws}
     both = {False: f"up to {DEEP - 1} convs", True: f"{DEEP} convs or more"}
@@ -168,7 +177,7 @@ def _pair_lines(
     )  # fmt: skip
 
 
-def budget(evidence: Evidence, trials: Sequence[TrialRecord]) -> go.Figure:
+def budget(evidence: Evidence) -> go.Figure:
     """The best that k trials of an arm can be expected to have, with 95 % bands."""
     title = "Expected best of k trials, 95 % band (exploratory; a pruned one counts as chance)"
     figure = panels(title, "")
@@ -194,16 +203,16 @@ def budget(evidence: Evidence, trials: Sequence[TrialRecord]) -> go.Figure:
     return figure if evidence.budgets else empty(figure)
 
 
-FIGURES: dict[str, DrawSearch] = {
-    "archsearch-1-degradation": degradation,
-    "archsearch-2-beats": lambda evidence, trials: table_figure(duel_table(evidence)),
-    "archsearch-3-pairs": pairs,
-    "archsearch-4-gradients": lambda evidence, trials: gradients(trials),
-    "archsearch-5-cost": lambda evidence, trials: cost(trials),
-    "archsearch-6-budget": budget,
-    "archsearch-7-fairness": lambda evidence, trials: table_figure(
-        account_table(evidence.ledger, evidence.unequal)
+FIGURES: dict[str, Callable[[SearchView], go.Figure]] = {
+    "archsearch-1-degradation": lambda view: degradation(view.evidence, view.trials, view.sentence),
+    "archsearch-2-beats": lambda view: table_figure(duel_table(view.evidence)),
+    "archsearch-3-pairs": lambda view: pairs(view.evidence.baseline, view.trials),
+    "archsearch-4-gradients": lambda view: gradients(view.trials),
+    "archsearch-5-cost": lambda view: cost(view.trials),
+    "archsearch-6-budget": lambda view: budget(view.evidence),
+    "archsearch-7-fairness": lambda view: table_figure(
+        account_table(view.evidence.ledger, view.evidence.unequal)
     ),
-    "archsearch-8-curves": curves,
+    "archsearch-8-curves": lambda view: curves(view.evidence.baseline, view.trials),
 }
 """To add a figure, add a line: its name, which says its place, and what draws it."""

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 
 from models.arms.arm import look
-from search.analysis.evidence import Evidence
 from search.analysis.trials import arms_of, draws_of, of_arm
 from search.storage.trial_record import TrialRecord
 from search.views.plots import (
@@ -101,10 +100,10 @@ def _millions(count: int | None) -> float:
     return float(f"{(count or 0) / 1e6:.3g}")
 
 
-def curves(evidence: Evidence, trials: Sequence[TrialRecord]) -> go.Figure:
+def curves(baseline: str, trials: Sequence[TrialRecord]) -> go.Figure:
     """Accuracy by epoch of the draw whose arms differ most, of those whose baseline was trained to the
     end."""
-    draw = _telling_draw(evidence.baseline, trials)
+    draw = _telling_draw(baseline, trials)
     depth = f" of {draw[0].depth} convs" if draw else ""
     figure = panels(
         f"Accuracy by epoch{depth}: the draw whose arms ended farthest apart", "training", "validation"

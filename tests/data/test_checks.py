@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from search.data.checks import LARGEST_SIDE, check_classes, check_images
-from search.data.images import DataSet, Raw
+from search.data.datasets import DataSet
+from search.data.images import Raw
 from search.errors import DataError
 
 Arrays = dict[str, Any]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from search.data.config import DataConfig
-from search.data.datasets import load
-from search.data.images import DataSet, Images, Parts
+from search.data.datasets import DataSet, load
+from search.data.images import Images, Parts
 from search.errors import DataError
 from tests.support.images import UNEVEN, marked, npz, numbers, save
 

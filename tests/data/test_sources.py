@@ -17,7 +17,7 @@ from tests.support.images import marked, save
 
 def read(root: Path, **settings: object) -> Raw:
     config = DataConfig(**settings)  # type: ignore[arg-type]
-    return SOURCES[config.name].read(config, root)
+    return SOURCES[config.name].read(config.location(root))
 
 
 def test_a_persons_own_files_have_a_path_and_folders_a_size() -> None:

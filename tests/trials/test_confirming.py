@@ -18,8 +18,7 @@ from models.arms.residual import Residual
 from models.parts import Conv
 from search.data.batches import TrainingData
 from search.data.config import DataConfig
-from search.data.datasets import read
-from search.data.images import DataSet
+from search.data.datasets import DataSet, read
 from search.errors import DeviceError, StudyFailed
 from search.spec.study import StudySpec
 from search.trials import confirming, runner

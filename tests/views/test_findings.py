@@ -87,6 +87,9 @@ def test_a_search_brings_its_confirmation_along() -> None:
     assert both.sections[1].sentence.startswith(
         "Confirmed (test images, 7 seeds): residual beats plain by 30"
     )
+    for section in both.sections:
+        title = section.figures()["archsearch-1-degradation"].layout.title.text
+        assert title.replace("<br>", " ") == section.sentence
     assert replace(both.sections[0], sentence="", figures=dict) == replace(
         alone.sections[0], sentence="", figures=dict
     )

@@ -34,7 +34,8 @@ STATES = {
 
 def drawn(trials: list[FrozenTrial], baseline: str = "plain") -> dict[str, go.Figure]:
     found = records(trials)
-    return search_figures(gather(found, baseline), found)
+    evidence = gather(found, baseline)
+    return search_figures(evidence, found, sentence(evidence))
 
 
 def lines(figure: go.Figure, dash: str) -> list[Any]:
@@ -112,7 +113,7 @@ def test_medians_have_their_intervals_at_the_middle_of_their_band() -> None:
 def test_the_sentence_is_the_title_and_the_turn_is_marked() -> None:
     trials = records(study_of(150))
     evidence = gather(trials, "plain")
-    figure = degradation(evidence, trials)
+    figure = degradation(evidence, trials, sentence(evidence))
     title = figure.layout.title.text
     assert title.replace("<br>", " ") == sentence(evidence)
     assert all(len(line) <= 84 for line in title.split("<br>"))
@@ -159,13 +160,13 @@ def test_three_rivals_have_the_baseline_beside_each() -> None:
 
 def test_pairs_are_thinned_out_where_there_are_many() -> None:
     trials = records(deep_pairs(2 * PAIRS + 1))
-    figure = pairs(gather(trials, "plain"), trials)
+    figure = pairs("plain", trials)
     assert len(lines(figure, "solid")[0].x) == 3 * 201
 
 
 def test_dots_are_thinned_out_and_medians_are_of_all() -> None:
     trials = records([made(i, "plain", i / 2000, blocks=1 + i % 20) for i in range(2 * DOTS)])
-    figure = degradation(gather(trials, "plain"), trials)
+    figure = degradation(gather(trials, "plain"), trials, "")
     assert len(figure.data[0].x) == DOTS
     middles = [level.val.median for level in gather(trials, "plain").levels if level.val]
     assert list(figure.data[3].y) == [round(middle, 1) for middle in middles]
@@ -174,7 +175,7 @@ def test_dots_are_thinned_out_and_medians_are_of_all() -> None:
 def test_the_budget_has_a_band_and_a_line_for_each_arm() -> None:
     trials = [made(i, arm, 0.3 + 0.1 * i, group=i // 2) for i, arm in enumerate(("plain", "preact") * 3)]
     evidence = gather(records(trials), "plain")
-    figure = budget(evidence, [])
+    figure = budget(evidence)
     assert legend(figure) == ["plain", "pre-activation"]
     for (band, line), curve in zip(zip(*[iter(figure.data)] * 2, strict=True), evidence.budgets, strict=True):
         assert list(line.x) == list(curve.trials) == [1, 2, 3]

@@ -7,7 +7,6 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from models.arms.arm import ARMS
-from search.analysis.evidence import gather
 from search.views.plots import CAUSE_COLORS
 from search.views.trial_figures import DOTS, cost, curves, gradients
 from tests.support.figures import legend, named, outside
@@ -22,7 +21,7 @@ def curve(*shares: float, **further: Any) -> dict[str, Any]:
 
 
 def telling(trials: list[FrozenTrial], baseline: str = "plain") -> go.Figure:
-    return curves(gather(records(trials), baseline), records(trials))
+    return curves(baseline, records(trials))
 
 
 def panel(figure: go.Figure, axis: str) -> dict[str, tuple[list[float], list[float]]]:
