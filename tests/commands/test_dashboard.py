@@ -29,6 +29,8 @@ from search.web.server import Served
 from tests.support.dashboard import LOGIN, Server, complaints, make_login, shows
 from tests.support.studies import tiny_spec
 
+pytestmark = [pytest.mark.slow, pytest.mark.process]
+
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 TRIALS = 12
 SCRIPT = "<!DOCTYPE html><title>tame</title><h1>a report</h1><script>document.title = 'wild'</script>"

@@ -17,6 +17,8 @@ from tests.support.confirmations import SETTINGS
 from tests.support.dashboard import LOGIN, Server, complaints, make_login, shows
 from tests.support.made_trials import records
 
+pytestmark = [pytest.mark.slow, pytest.mark.process]
+
 PLOT = "user-defined-plot:"
 SHOWN = """
 const figure = document.getElementById(arguments[0])

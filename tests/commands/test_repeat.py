@@ -15,6 +15,8 @@ from tests.support.confirmations import NAME, Worker
 from tests.support.repeats import Repeats
 from tests.support.studies import TINY
 
+pytestmark = pytest.mark.slow
+
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 

@@ -18,6 +18,8 @@ from search.views.terminal import progress_line, show_findings, show_plan, show_
 from tests.support.figures import legend, named, outside, texts
 from tests.support.many_arms import FIVE, LABELS, five_arms, plan_of_five, study_of_five
 
+pytestmark = pytest.mark.slow
+
 NAMES = {
     "gone": dict(zip(FIVE, ("plain", "residual", "pre-activation", "gated", "halved"), strict=True)),
     "installed": dict(zip(FIVE, LABELS, strict=True)),

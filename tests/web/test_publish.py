@@ -30,6 +30,8 @@ from tests.support.made_trials import deep_pairs, findings, made, study_of
 from tests.support.many_arms import FIVE, LABELS, five_arms, search_of_five
 from tests.support.plans import RATES, choice, ended_runs, plan
 
+pytestmark = pytest.mark.slow
+
 OLD_NAMES = ["archsearch-1-degradation", "archsearch-2-beats", "archsearch-6-budget"]
 """Names of figures that studies have stored, some of them since the first version."""
 
