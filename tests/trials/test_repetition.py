@@ -27,6 +27,8 @@ from tests.support.made_up import Halved, installed
 from tests.support.repeats import Repeats
 from tests.support.runs import epoch, result
 
+pytestmark = pytest.mark.slow
+
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 SAME_RUN = ("curve", "train_accuracy", "val_accuracy", "val_loss", "loss_at_start", "diagnostics", "cause")
 SAME_NETWORK = ("architecture", "arm", "seed", "depth", "params", "macs", "fingerprint", "device")
