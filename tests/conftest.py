@@ -56,6 +56,12 @@ def handlers() -> Iterator[None]:
         signal.signal(number, handler)
 
 
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """What a test draws from torch is the same at every run, in whatever order tests run."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def architectures() -> list[Architecture]:
     return sample_architectures(100)

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from search.data.config import DataConfig
+from search.data.sources import SOURCES
 from search.errors import SpecError
 
 REFUSALS: list[tuple[dict[str, Any], str]] = [
     (
         {"name": "imagenet"},
-        "data.name must be one of digits, mnist, fashion_mnist, cifar10, cifar100, npz, folder",
+        f"data.name must be one of {', '.join(SOURCES)}, got 'imagenet'",
     ),
     ({"name": "npz"}, "data.path must name the file or folder for data.name = 'npz', got None"),
     ({"name": "folder", "path": "", "image_size": 8}, "data.path must name the file or folder"),

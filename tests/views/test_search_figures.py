@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from models.arms.arm import ARMS
 from search.analysis.evidence import gather
-from search.views.search_figures import PAIRS, budget, degradation, pairs, search_figures
+from search.views.search_figures import FIGURES, PAIRS, budget, degradation, pairs, search_figures
 from search.views.sentence import sentence
 from search.views.tables import account_table, duel_table
 from search.views.trial_figures import DOTS
@@ -49,7 +49,7 @@ def thousand() -> dict[str, go.Figure]:
 
 
 def test_figures_have_fixed_names_and_fit_the_dashboard(thousand: dict[str, go.Figure]) -> None:
-    assert list(thousand) == IDS
+    assert [name for name in thousand if name in IDS] == IDS
     for name, figure in thousand.items():
         assert len(figure.to_json()) < 50_000, name
         assert figure.layout.height == 450
@@ -57,7 +57,7 @@ def test_figures_have_fixed_names_and_fit_the_dashboard(thousand: dict[str, go.F
 
 
 def test_no_point_lies_beyond_its_axis(thousand: dict[str, go.Figure]) -> None:
-    assert {name: outside(figure) for name, figure in thousand.items()} == {name: [] for name in IDS}
+    assert not {name: found for name, figure in thousand.items() if (found := outside(figure))}
 
 
 @pytest.mark.parametrize("blocks", [1, 4, 60])
@@ -69,7 +69,7 @@ def test_trials_of_one_depth_are_all_seen(blocks: int) -> None:
 
 def test_an_arm_has_one_colour_everywhere(thousand: dict[str, go.Figure]) -> None:
     used: dict[str, set[str]] = {arm.label: set() for arm in ARMS.values()}
-    for name in IDS:
+    for name in thousand:
         if "gradients" in name:  # where colours are causes
             continue
         for key, trace in named(thousand[name]).items():
@@ -199,7 +199,7 @@ def test_tables_among_the_figures_are_those_of_the_study() -> None:
 @pytest.mark.parametrize("trials", STATES.values(), ids=STATES)
 def test_a_study_in_any_state_has_its_figures(trials: list[FrozenTrial]) -> None:
     found = drawn(trials)
-    assert list(found) == IDS
+    assert list(found) == list(FIGURES)
     for figure in found.values():
         json.loads(figure.to_json())
         assert not outside(figure)
