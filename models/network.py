@@ -113,9 +113,9 @@ def weights_fingerprint(network: Network) -> str:
 def build(architecture: Architecture, seed: int) -> Network:
     """The network with the initial weights of `seed`, on the CPU; torch's own generator is left alone.
 
-    Architectures that differ in `block` alone get bitwise equal weights where both have them. What only some
-    arms have is constant at the start, as SkipInit scalars (0) and gains of branches that start at zero (0
-    instead of 1), or drawn apart.
+    Architectures that differ in `block` alone get bitwise equal weights where both have them, if one arm
+    `shares_weights_with` the other. What only some arms have is constant at the start, as SkipInit scalars
+    (0) and gains of branches that start at zero (0 instead of 1), or drawn apart.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

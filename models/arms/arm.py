@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import models.arms
@@ -52,8 +52,9 @@ class Arm:
         self.label = own.get("label") or self.name
         self.brief = own.get("brief") or self.label
         self.noun = own.get("noun") or f"{self.label} network"
-        self.color = own.get("color") or PALETTE[len(ARMS) % len(PALETTE)]
-        self.symbol = own.get("symbol") or MARKERS[len(ARMS) % len(MARKERS)]
+        others = [*ARMS.values(), *_GONE.values()]
+        self.color = own.get("color") or _unlike([arm.color for arm in others], PALETTE)
+        self.symbol = own.get("symbol") or _unlike([arm.symbol for arm in others], MARKERS)
         self.rank = own.get("rank", 100)
 
     def convs(self, width_in: int, width: int, stride: int) -> tuple[Conv, ...]:
@@ -95,17 +96,28 @@ class Arm:
         )
 
 
+def _unlike(taken: Sequence[str], choices: Sequence[str]) -> str:
+    """The choice that was taken least often, the first of several."""
+    return min(choices, key=taken.count)
+
+
 ARMS: dict[str, Arm] = {}
 """Every arm by its name, in the order in which they are shown."""
+_GONE: dict[str, Arm] = {}
+"""Arms that were looked up and are not installed."""
 PALETTE = ("#7B3294", "#8C6D31", "#B2182B", "#4D4D9F", "#5E8C31", "#A6559D")
 MARKERS = ("triangle-up", "cross", "star", "hexagon", "triangle-down", "x")
 """Colours and markers for arms that choose none. None is that of an arm of ours, or of a cause."""
 
 
 def add(arm: Class) -> Class:
-    """Puts an arm into the registry, as a class decorator. Raises ValueError for a name that is taken."""
-    if not (arm.name.isidentifier() and arm.name.islower()) or arm.name in ARMS:
-        raise ValueError(f"an arm needs a name of its own, in lower-case letters, got {arm.name!r}")
+    """Puts an arm into the registry, as a class decorator. Raises ValueError for a name that is no word, or
+    taken."""
+    if not (arm.name.isidentifier() and arm.name.islower()):
+        raise ValueError(f"an arm's name must be a word of lower-case letters, got {arm.name!r}")
+    if arm.name in ARMS:
+        taken = type(ARMS[arm.name])
+        raise ValueError(f"an arm needs a name of its own, {arm.name!r} is that of {taken.__module__}")
     ARMS[arm.name] = arm()
     for name in sorted(ARMS, key=lambda name: (ARMS[name].rank, name)):
         ARMS[name] = ARMS.pop(name)
@@ -114,7 +126,11 @@ def add(arm: Class) -> Class:
 
 def look(name: str) -> Arm:
     """An arm to be shown. One that a stored study has and this installation lacks has a look all the same."""
-    return ARMS.get(name) or type("Unknown", (Arm,), {"name": name})()
+    if name in ARMS:
+        return ARMS[name]
+    if name not in _GONE:
+        _GONE[name] = type("Unknown", (Arm,), {"name": name})()
+    return _GONE[name]
 
 
 def in_order(names: Iterable[str]) -> list[str]:

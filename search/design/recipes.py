@@ -29,7 +29,7 @@ def make_plan(search: str, trials: Sequence[TrialRecord], spec: StudySpec, parts
         raise SpecError(
             f"space.block must have {baseline} and another arm to compare, got {list(space.block)}"
         )
-    check_one_depth(space)  # a free search may have been without
+    check_one_depth(space, "a search of arms of several depths cannot be confirmed")
     depths = nearest_depths(space, settings.depths)
     if not depths:
         reachable = reachable_depths(space)

@@ -135,7 +135,7 @@ def _check(spec: StudySpec) -> None:
             f"got {search.baseline!r}"
         )
     if search.design == "matched":
-        check_one_depth(space)
+        check_one_depth(space, 'or take search.design = "free", which makes no pairs')
     for i in range(1, len(space.widths)):
         if space.transition == "stride" and min(space.widths[i]) < max(space.widths[i - 1]):
             raise SpecError(
@@ -145,15 +145,15 @@ def _check(spec: StudySpec) -> None:
             )
 
 
-def check_one_depth(space: Space) -> None:
+def check_one_depth(space: Space, way_out: str) -> None:
     """Raises SpecError where blocks of the arms have not all as many convs: as many blocks would be another
-    depth."""
+    depth. `way_out`: words for what else could be done."""
     depths = {name: ARMS[name].depth for name in space.block}
     if len(set(depths.values())) > 1:
         listed = ", ".join(f"{name} {depth}" for name, depth in depths.items())
         raise SpecError(
             f"space.block must list arms with as many convs in a block, so that they are compared at one "
-            f"depth, got {listed}"
+            f"depth, got {listed}; {way_out}"
         )
 
 

@@ -19,8 +19,9 @@ from search.spec.study import StudySpec
 from search.storage.studies import open_study
 from search.storage.study_record import record_of_study
 from search.storage.trial_record import TrialRecord
+from tests.support.arms import OURS
 from tests.support.confirmations import NAME, TINY_PLAN, opened
-from tests.support.plans import ARMS, RATES, choice, plan
+from tests.support.plans import RATES, choice, plan
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -64,7 +65,7 @@ def test_whoever_is_first_decides_and_seeds_may_be_added(url: str, tiny: StudySp
     for other in (
         replace(TINY_PLAN, margin=5.0, seeds=(6,)),
         replace(TINY_PLAN, trials=100),
-        plan([replace(choice(arm, 7), params={"blocks_1": 3}) for arm in ARMS], seeds=(4,)),
+        plan([replace(choice(arm, 7), params={"blocks_1": 3}) for arm in OURS], seeds=(4,)),
     ):
         with pytest.raises(SpecError, match=r"another command began .* at \[5\] convs with a margin of 1"):
             opened(url, tiny, other)

@@ -9,7 +9,8 @@ import pytest
 
 from search.design.plan import Plan
 from search.stats.paired import compare_family
-from tests.support.plans import ARMS, RATES, choice, plan
+from tests.support.arms import OURS
+from tests.support.plans import RATES, choice, plan
 
 OWN = plan([choice(arm, depth, lr) for depth in (9, 21) for arm, lr in RATES.items()])
 
@@ -27,7 +28,7 @@ def test_one_recipe_is_trained_once_however_many_arms_it_is_the_best_of() -> Non
     shared = plan([choice("plain", 9, 0.1), choice("residual", 9, 0.1), choice("preact", 9, 0.3)])
     runs = [(run.arm, run.best_of) for run in shared.runs() if run.replicate == 0]
     assert runs == [
-        *((arm, ("plain", "residual")) for arm in ARMS), ("plain", ("preact",)), ("preact", ("preact",))
+        *((arm, ("plain", "residual")) for arm in OURS), ("plain", ("preact",)), ("preact", ("preact",))
     ]  # fmt: skip
     assert shared.seconds() == 3 * 5 * 2.0
 

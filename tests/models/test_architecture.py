@@ -8,6 +8,7 @@ import pytest
 from models.architecture import MAX_STAGES, Architecture, Stage
 from models.arms.arm import ARMS
 from models.presets import preset
+from tests.support.arms import OURS
 from tests.support.made_up import Bottleneck, Gated, installed
 
 
@@ -57,7 +58,7 @@ def test_fingerprint_is_recorded() -> None:
 
 
 def test_fingerprint_ignores_what_the_arm_does_not_use() -> None:
-    for block in ARMS:
+    for block in OURS:
         a = preset("resnet20", block)
         b = dataclasses.replace(a, zero_branch=True)
         assert (a.fingerprint() == b.fingerprint()) == (block == "plain")
@@ -71,14 +72,14 @@ def test_fingerprints_differ_wherever_networks_do(architectures: list[Architectu
 
 @pytest.mark.parametrize(("name", "depth"), [("post", 6), ("resnet20", 19), ("resnet110", 109)])
 def test_depth_counts_convs_on_the_main_path(name: str, depth: int) -> None:
-    for block in ARMS:
+    for block in OURS:
         assert preset(name, block).depth == depth
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"block": "dense"}, "block must be one of plain, residual, preact, got 'dense'"),
+        ({"block": "dense"}, f"block must be one of {', '.join(ARMS)}, got 'dense'"),
         ({"norm": "layer"}, "norm must be one of none, batch, got 'layer'"),
         ({"zero_branch": 1}, "zero_branch must be true or false, got 1"),
         ({"classes": 1}, "classes must be a whole number from 2 to"),
@@ -110,7 +111,7 @@ def test_a_network_that_does_not_fit_its_image_is_refused_by_name() -> None:
 @pytest.mark.parametrize(
     ("field", "known"),
     [
-        ("block", "plain, residual, preact"),
+        ("block", ", ".join(ARMS)),
         ("norm", "none, batch"),
         ("init", "default, he"),
         ("head", "average, flatten"),

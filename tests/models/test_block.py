@@ -11,6 +11,7 @@ from models.block import Block
 from models.network import Network, build
 from models.norms import NORMS
 from models.parts import Conv, Part
+from tests.support.arms import OURS
 from tests.support.made_up import Gated, installed
 
 
@@ -62,7 +63,7 @@ def test_no_two_convolutions_of_a_network_have_one_number() -> None:
 
 def test_zero_branch_changes_nothing_but_gains_and_scalars() -> None:
     for norm in NORMS:
-        for arm in ARMS:
+        for arm in OURS:
             usual = dict(network(block=arm, norm=norm).named_parameters())
             zero = dict(network(block=arm, norm=norm, zero_branch=True).named_parameters())
             changed = {n for n, p in zero.items() if not torch.equal(p, usual.get(n, torch.ones(2)))}

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from models.architecture import Architecture, Stage
-from models.arms.arm import ARMS
 from models.network import ConvUnit, Network, build, weights_fingerprint
 from models.norms import NORMS
 from models.parts import Conv, Part
 from models.presets import preset
+from tests.support.arms import OURS
 
 
 def weights_hash(network: Network) -> str:
@@ -34,9 +34,9 @@ def test_sampled_architectures_build_and_map_images_to_finite_logits(
         assert logits_NK.isfinite().all(), architecture
 
 
-def test_arms_start_from_bitwise_the_same_weights(architectures: list[Architecture]) -> None:
+def test_our_arms_start_from_bitwise_the_same_weights(architectures: list[Architecture]) -> None:
     for architecture in architectures:
-        arms = [dataclasses.replace(architecture, block=block, zero_branch=False) for block in ARMS]
+        arms = [dataclasses.replace(architecture, block=block, zero_branch=False) for block in OURS]
         assert len({weights_hash(build(arm, seed=7)) for arm in arms}) == 1, architecture
 
 

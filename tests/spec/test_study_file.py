@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from models.arms.arm import ARMS
 from search.errors import SpecError
 from search.spec.domains import Range
 from search.spec.study_file import find_study, load_spec
@@ -118,7 +119,7 @@ def test_errors_name_key_value_rule_and_file(tmp_path: Path, old: str, new: str,
     [
         (
             '[search]\nbaseline = "unheard"',
-            "search.baseline must be one of plain, residual, preact, got 'unheard'",
+            f"search.baseline must be one of {', '.join(ARMS)}, got 'unheard'",
         ),
         (
             'block = ["plain", "preact"]\n[search]\nbaseline = "residual"',
@@ -158,7 +159,7 @@ def test_arms_that_are_added_may_be_listed_and_must_be_equally_deep_to_be_matche
             load_spec(write(tmp_path, SMALLEST + blocks))
         free = load_spec(write(tmp_path, f'{SMALLEST}{blocks}[search]\ndesign = "free"'))
         assert free.space.block == ("plain", "gated", "bottleneck")
-    with pytest.raises(SpecError, match=r"space\.block must be one of plain, residual, preact, got"):
+    with pytest.raises(SpecError, match=rf"space\.block must be one of {', '.join(ARMS)}, got"):
         load_spec(write(tmp_path, SMALLEST + 'block = ["gated", "plain"]'))
 
 

@@ -18,7 +18,8 @@ from search.storage.connections import join_study
 from search.training.checkpoints import StudyCheckpoints
 from search.trials.confirming import ConfirmationTrials, Splits
 from search.trials.runner import TrialRunner
-from tests.support.plans import ARMS, choice, plan
+from tests.support.arms import OURS
+from tests.support.plans import choice, plan
 
 NAME = "tiny-confirm"
 SETTINGS = "\n[confirm]\ndepths = [3, 7]\nseeds = 2\n"
@@ -28,7 +29,7 @@ PARAMS = {
     "blocks_1": 2, "width_1": 4, "norm": "batch", "init": "default", "zero_branch": False, "optimizer": "sgd",
     "lr_sgd": 0.05, "lr_adamw": 0.001, "weight_decay": 1e-5, "warmup": 0.0,
 }  # fmt: skip
-TINY_PLAN = plan([replace(choice(arm, 5), params=PARAMS) for arm in ARMS], seeds=(4,))
+TINY_PLAN = plan([replace(choice(arm, 5), params=PARAMS) for arm in OURS], seeds=(4,))
 
 
 def opened(url: str, spec: StudySpec, given: Plan = TINY_PLAN) -> tuple[Study, Plan, int]:

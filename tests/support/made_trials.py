@@ -15,8 +15,7 @@ from models.architecture import Architecture, Stage
 from models.arms.arm import ARMS as REGISTRY
 from search.storage.trial_record import TrialRecord
 from search.views.findings import Findings, findings_of
-
-ARMS = ("plain", "residual", "preact")
+from tests.support.arms import OURS
 
 
 def made(
@@ -67,7 +66,7 @@ def study_of(count: int, seed: int = 0, pruned: float = 0.3, **attrs: Any) -> li
     trials: list[FrozenTrial] = []
     for number in range(count):
         group, place = divmod(number, 3)
-        arm = ARMS[place]
+        arm = OURS[place]
         if place == 0:
             blocks, luck = round(27 ** rng.random()), rng.gauss(0, 0.01)
         drop = max(0.0, blocks - 7) * (0.05 if arm == "plain" else 0.003)

@@ -56,10 +56,11 @@ class Bottleneck(Residual):
 
 @contextmanager
 def installed(*arms: type[Arm]) -> Iterator[None]:
-    """Adds arms, as if each had a file in models/arms."""
+    """Adds arms, as if each had a file in models/arms. One of the same name is away meanwhile."""
     before = dict(ARMS)
     try:
         for arm in arms:
+            ARMS.pop(arm.name, None)
             add(arm)
         yield
     finally:

@@ -9,6 +9,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from search.design.plan import Choice, Plan, PlannedRun
+from tests.support.arms import OURS
 from tests.support.made_trials import made
 
 
@@ -28,8 +29,7 @@ def plan(choices: list[Choice], **changes: Any) -> Plan:
     )
 
 
-ARMS = ("plain", "residual", "preact")
-RATES = dict(zip(ARMS, (0.1, 0.2, 0.3), strict=True))
+RATES = dict(zip(OURS, (0.1, 0.2, 0.3), strict=True))
 
 
 def ended(number: int, run: PlannedRun, test: float, **attrs: Any) -> FrozenTrial:

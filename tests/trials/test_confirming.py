@@ -24,10 +24,11 @@ from search.spec.study import StudySpec
 from search.trials import confirming, runner
 from search.trials.confirming import Splits
 from search.trials.listeners import Interrupted
+from tests.support.arms import OURS
 from tests.support.bench import after
 from tests.support.confirmations import PARAMS, Worker
 from tests.support.made_up import installed
-from tests.support.plans import ARMS, choice, plan
+from tests.support.plans import choice, plan
 from tests.support.runs import result
 from tests.support.studies import tiny_spec
 
@@ -99,7 +100,7 @@ def test_a_split_keeps_the_settings_of_the_study() -> None:
 
 def test_twins_differ_in_the_block_alone(worker: Worker) -> None:
     trials = [worker.run() for _ in range(3)]
-    assert [trial.user_attrs["arm"] for trial in trials] == list(ARMS)
+    assert [trial.user_attrs["arm"] for trial in trials] == list(OURS)
     for name in ("seed", "data_seed", "weights", "depth", "group", "replicate"):
         assert len({trial.user_attrs[name] for trial in trials}) == 1, name
     for trial in trials:

@@ -26,6 +26,7 @@ from search.views.plots import (
     thinned,
 )
 from search.views.tables import CAUSES, TextTable
+from tests.support.arms import OURS
 from tests.support.figures import outside
 
 
@@ -153,5 +154,5 @@ def test_an_empty_figure_says_why() -> None:
 
 def test_every_cause_has_a_colour_of_its_own_that_no_arm_has_or_will_get() -> None:
     assert set(CAUSE_COLORS) == set(CAUSES)
-    inks = [*CAUSE_COLORS.values(), *(arm.color for arm in ARMS.values()), *PALETTE]
+    inks = [*CAUSE_COLORS.values(), *(ARMS[arm].color for arm in OURS), *PALETTE]
     assert len(set(inks)) == len(inks)

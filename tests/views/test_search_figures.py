@@ -14,6 +14,7 @@ from search.views.search_figures import FIGURES, PAIRS, budget, degradation, pai
 from search.views.sentence import sentence
 from search.views.tables import account_table, duel_table
 from search.views.trial_figures import DOTS
+from tests.support.arms import OURS
 from tests.support.figures import legend, named, outside, texts
 from tests.support.made_trials import deep_pairs, made, records, study_of
 
@@ -68,7 +69,7 @@ def test_trials_of_one_depth_are_all_seen(blocks: int) -> None:
 
 
 def test_an_arm_has_one_colour_everywhere(thousand: dict[str, go.Figure]) -> None:
-    used: dict[str, set[str]] = {arm.label: set() for arm in ARMS.values()}
+    used: dict[str, set[str]] = {ARMS[arm].label: set() for arm in OURS}
     for name in thousand:
         if "gradients" in name:  # where colours are causes
             continue
@@ -76,7 +77,7 @@ def test_an_arm_has_one_colour_everywhere(thousand: dict[str, go.Figure]) -> Non
             label = key.partition(",")[0]
             if label in used:
                 used[label].add(trace.line.color or trace.marker.color)
-    assert used == {arm.label: {arm.color} for arm in ARMS.values()}
+    assert used == {ARMS[arm].label: {ARMS[arm].color} for arm in OURS}
 
 
 def test_axes_have_titles_with_units(thousand: dict[str, go.Figure]) -> None:

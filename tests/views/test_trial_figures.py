@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 from models.arms.arm import ARMS
 from search.views.plots import CAUSE_COLORS
 from search.views.trial_figures import DOTS, cost, curves, gradients
+from tests.support.arms import OURS
 from tests.support.figures import legend, named, outside
 from tests.support.made_trials import made, records
 
@@ -108,7 +109,7 @@ def test_the_draw_whose_arms_end_farthest_apart_is_drawn() -> None:
         "pre-activation, #4": ([1, 2, 3], [40.0, 60.0, 80.0]),
     }
     assert legend(figure) == ["plain, #2", "residual, #3", "pre-activation, #4"], "each once"
-    assert {trace.line.color for trace in figure.data} == {arm.color for arm in ARMS.values()}
+    assert {trace.line.color for trace in figure.data} == {ARMS[arm].color for arm in OURS}
 
 
 def test_a_draw_counts_by_those_that_ended_and_have_a_curve() -> None:
@@ -135,9 +136,9 @@ def test_a_draw_counts_by_those_that_ended_and_have_a_curve() -> None:
 @pytest.mark.parametrize("baseline", ["plain", "residual", "preact"])
 def test_the_draw_needs_its_baseline_wherever_that_stands(baseline: str) -> None:
     """Arms are drawn in their own order, in which the baseline need not be the first."""
-    arms = [arm for arm in ARMS if arm != baseline]
+    arms = [arm for arm in OURS if arm != baseline]
     trials = [made(i, arm, 0.1 + 0.8 * i, group=0, curve=curve(0.5)) for i, arm in enumerate(arms)]
-    trials += [made(5 + i, arm, 0.4 + 0.1 * i, group=1, curve=curve(0.5)) for i, arm in enumerate(ARMS)]
+    trials += [made(5 + i, arm, 0.4 + 0.1 * i, group=1, curve=curve(0.5)) for i, arm in enumerate(OURS)]
     assert legend(telling(trials, baseline)) == ["plain, #5", "residual, #6", "pre-activation, #7"]
 
 

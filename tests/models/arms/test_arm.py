@@ -10,13 +10,14 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.architecture import Architecture, Stage
-from models.arms.arm import ARMS, Arm, add, in_order, look
+from models.arms.arm import ARMS, MARKERS, PALETTE, Arm, add, in_order, look
 from models.arms.preact import Preact
 from models.arms.residual import Residual
 from models.cost import measure_cost
 from models.network import build, weights_fingerprint
 from models.norms import NORMS
 from search.views.plots import CAUSE_COLORS
+from tests.support.arms import OURS
 from tests.support.made_up import Bottleneck, Gated, Halved, installed
 from tests.support.studies import sample_architectures
 
@@ -26,16 +27,17 @@ def with_block(architecture: Architecture, block: str) -> Architecture:
 
 
 def test_arms_are_shown_in_their_order_and_each_has_a_look_of_its_own() -> None:
-    assert list(ARMS) == ["plain", "residual", "preact"]
+    before = list(ARMS)
+    assert before[:3] == list(OURS)
     assert in_order(["preact", "unheard", "plain", "preact"]) == ["plain", "preact", "unheard"]
-    assert [look(name).label for name in ARMS] == ["plain", "residual", "pre-activation"]
+    assert [look(name).label for name in OURS] == ["plain", "residual", "pre-activation"]
     with installed(Halved, Gated, Bottleneck):
-        assert list(ARMS) == ["plain", "residual", "preact", "bottleneck", "gated", "halved"]
+        assert in_order([*OURS, "halved", "gated", "bottleneck"]) == [*OURS, "bottleneck", "gated", "halved"]
         looks = [(arm.color, arm.symbol) for arm in ARMS.values()]
         assert len(set(looks)) == len(looks) == len({color for color, _ in looks})
         assert not {color for color, _ in looks} & set(CAUSE_COLORS.values())
         assert all(re.fullmatch("#[0-9A-F]{6}", color) for color, _ in looks)
-    assert list(ARMS) == ["plain", "residual", "preact"]
+    assert list(ARMS) == before
 
 
 def test_an_arm_that_says_its_name_alone_is_called_by_it() -> None:
@@ -68,11 +70,31 @@ def test_an_arm_that_is_not_installed_can_be_shown() -> None:
     assert unheard.symbol
 
 
-@pytest.mark.parametrize("name", ["plain", "Wide", "2nd", "two words", ""])
-def test_a_name_that_is_taken_or_none_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="an arm needs a name of its own, in lower-case letters, got"):
+def test_arms_that_say_no_look_have_different_ones_as_long_as_there_are_any() -> None:
+    def looks(names: list[str]) -> list[tuple[str, str]]:
+        return [(look(name).color, look(name).symbol) for name in names]
+
+    new = [type(f"New{i}", (Arm,), {"name": f"new_{i}"}) for i in range(len(PALETTE))]
+    with installed(*new):
+        assert {color for color, _ in looks([arm.name for arm in new])} == set(PALETTE)
+        assert {symbol for _, symbol in looks([arm.name for arm in new])} == set(MARKERS)
+    gone = ["went", "left", "gone"]
+    assert len({color for color, _ in looks(gone)}) == len({symbol for _, symbol in looks(gone)}) == 3
+    assert looks(gone) == looks(gone), "and keep them"
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        *[(name, "must be a word of lower-case letters, got") for name in ("Wide", "2nd", "two words", "")],
+        ("plain", "needs a name of its own, 'plain' is that of models.arms.plain"),
+    ],
+)
+def test_a_name_that_is_taken_or_none_is_refused(name: str, rule: str) -> None:
+    before = list(ARMS)
+    with pytest.raises(ValueError, match=rule):
         add(type("New", (Arm,), {"name": name}))
-    assert len(ARMS) == 3
+    assert list(ARMS) == before
 
 
 @pytest.mark.parametrize("arm", [*(type(arm) for arm in ARMS.values()), Halved, Gated, Bottleneck])
@@ -104,7 +126,7 @@ def test_twins_begin_alike_in_what_they_share_and_what_one_has_alone_is_drawn_ap
                     ),
                     seed=7,
                 )
-                for name in ARMS
+                for name in (*OURS, "halved", "gated")
             }  # fmt: skip
             assert len({weights_fingerprint(twin) for twin in twins.values()}) == 1
             plain = dict(twins["plain"].named_parameters())
