@@ -7,6 +7,7 @@ import argparse
 from optuna.study import Study
 from rich.console import Console
 
+from models.arms.arm import look
 from search.analysis.trials import arms_of
 from search.analysis.verdicts import judge_study
 from search.cli.launch import Launch
@@ -33,7 +34,8 @@ def tell_search(options: argparse.Namespace, console: Console, study: Study, end
     say(console, f"look at it:  {command_line('dashboard', ['--open'], storage)}")
     further = _search_words(options, max(2 * done, options.trials))
     say(console, f"go on:       {command_line('run', further, storage)}")
-    if {baseline} < set(arms_of(trials)):
+    arms = arms_of(trials)
+    if {baseline} < set(arms) and len({look(arm).depth for arm in arms}) == 1:
         say(console, f"prove it:    {command_line('confirm', study_words(options), storage)}")
 
 

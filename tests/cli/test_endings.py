@@ -19,6 +19,7 @@ from search.spec.study import StudySpec
 from search.storage.studies import open_study
 from tests.support.confirmations import TINY_PLAN, opened
 from tests.support.made_trials import made
+from tests.support.made_up import Bottleneck, installed
 
 URL = "postgresql+psycopg://me:secret@host/x"
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -84,6 +85,12 @@ def test_there_is_nothing_to_prove_without_the_baseline_and_another_arm(
         study = open_study(f"sqlite:///{tmp_path}/x.db", arm, tiny, "data", 9)
         study.add_trial(made(0, arm))
         assert not any(line.startswith("prove it") for line in search_says(study, ["--trials=1"]))
+
+
+def test_arms_of_several_depths_cannot_be_confirmed(study: Study) -> None:
+    with installed(Bottleneck):
+        study.add_trial(made(9, "bottleneck"))
+        assert not any(line.startswith("prove it") for line in search_says(study, ["--trials=9"]))
 
 
 def confirmation_says(url: str, tiny: StudySpec, words: list[str], ended: Launch = DONE) -> list[str]:
