@@ -87,9 +87,10 @@ def test_there_is_nothing_to_prove_without_the_baseline_and_another_arm(
         assert not any(line.startswith("prove it") for line in search_says(study, ["--trials=1"]))
 
 
-def test_arms_of_several_depths_cannot_be_confirmed(study: Study) -> None:
+def test_arms_of_several_depths_cannot_be_confirmed(tmp_path: Path, tiny: StudySpec) -> None:
     with installed(Bottleneck):
-        study.add_trial(made(9, "bottleneck"))
+        study = open_study(f"sqlite:///{tmp_path}/x.db", "x", tiny, "data", 9)
+        study.add_trials([made(0, "plain"), made(1, "bottleneck")])
         assert not any(line.startswith("prove it") for line in search_says(study, ["--trials=9"]))
 
 
