@@ -70,7 +70,8 @@ def installed(*arms: type[Arm]) -> Iterator[None]:
 
 @contextmanager
 def group_norm() -> Iterator[None]:
-    """Adds a norm, as if models/norms.py had it."""
+    """Adds a norm, as if models/norms.py had it. One of the same name is away meanwhile."""
+    before = dict(NORMS)
     NORMS["group"] = Norm(
         name="group",
         params=2,
@@ -83,4 +84,5 @@ def group_norm() -> Iterator[None]:
     try:
         yield
     finally:
-        del NORMS["group"]
+        NORMS.clear()
+        NORMS.update(before)
