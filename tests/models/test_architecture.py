@@ -7,6 +7,9 @@ import pytest
 
 from models.architecture import MAX_STAGES, Architecture, Stage
 from models.arms.arm import ARMS
+from models.heads import HEADS
+from models.inits import INITS
+from models.norms import NORMS
 from models.presets import preset
 from tests.support.arms import OURS
 from tests.support.made_up import Bottleneck, Gated, installed
@@ -80,7 +83,7 @@ def test_depth_counts_convs_on_the_main_path(name: str, depth: int) -> None:
     ("change", "message"),
     [
         ({"block": "dense"}, f"block must be one of {', '.join(ARMS)}, got 'dense'"),
-        ({"norm": "layer"}, "norm must be one of none, batch, got 'layer'"),
+        ({"norm": "unheard"}, f"norm must be one of {', '.join(NORMS)}, got 'unheard'"),
         ({"zero_branch": 1}, "zero_branch must be true or false, got 1"),
         ({"classes": 1}, "classes must be a whole number from 2 to"),
         (
@@ -112,9 +115,9 @@ def test_a_network_that_does_not_fit_its_image_is_refused_by_name() -> None:
     ("field", "known"),
     [
         ("block", ", ".join(ARMS)),
-        ("norm", "none, batch"),
-        ("init", "default, he"),
-        ("head", "average, flatten"),
+        ("norm", ", ".join(NORMS)),
+        ("init", ", ".join(INITS)),
+        ("head", ", ".join(HEADS)),
         ("padding", "same, valid"),
         ("transition", "pool, stride"),
     ],

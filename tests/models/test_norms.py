@@ -42,7 +42,8 @@ def test_a_norm_keeps_its_input_for_the_backward_pass_or_does_not(norm: Norm) ->
 
 
 def test_names_are_those_that_they_are_registered_under() -> None:
-    assert list(NORMS) == ["none", "batch"] == [norm.name for norm in NORMS.values()]
+    assert list(NORMS)[:2] == ["none", "batch"]
+    assert list(NORMS) == [norm.name for norm in NORMS.values()]
 
 
 def test_batch_norm_is_that_of_the_paper() -> None:

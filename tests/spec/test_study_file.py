@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from models.arms.arm import ARMS
+from models.norms import NORMS
 from search.errors import SpecError
 from search.spec.domains import Range
 from search.spec.study_file import find_study, load_spec
@@ -67,8 +68,8 @@ def test_a_preset_fills_in_what_is_left_out(tmp_path: Path) -> None:
     [
         (
             '"none", "batch"',
-            '"none", "layer"',
-            "space.norm must be one of none, batch, got ['none', 'layer']",
+            '"none", "unheard"',
+            f"space.norm must be one of {', '.join(NORMS)}, got ['none', 'unheard']",
         ),
         ("high = 9", "high = 1000000000", "space.blocks must be a whole number from 1 to 128"),
         ("[16, 32], [16, 32]]", "[16, 40000]]", "space.widths must be a whole number from 1 to 4096"),

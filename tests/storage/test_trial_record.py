@@ -114,7 +114,7 @@ def test_an_architecture_is_read_where_its_parts_are_installed() -> None:
     assert architecture_of("") is None
     with installed(Halved), group_norm():
         halved = replace(ARCHITECTURE, block="halved").to_json()
-        grouped = replace(ARCHITECTURE, norm="group").to_json()
+        grouped = replace(ARCHITECTURE, norm="made_up").to_json()
         assert [read and read.block for read in map(architecture_of, (halved, grouped))] == [
             "halved",
             "residual",
