@@ -49,7 +49,7 @@ def made(
         user_attrs={
             "arm": arm, "group": group, "depth": architecture.depth, "params": 1234, "outcome": outcome,
             "architecture": architecture.to_json(), "train_accuracy": train, "val_accuracy": value,
-            "epochs": 15, "train_seconds": 2.0,
+            "epochs": 15, "train_seconds": 2.0, "images_per_second": 1000.0 + number,
         } | attrs,
         system_attrs={},
         intermediate_values={},
