@@ -23,6 +23,8 @@ TRIALS, SHARE = 3, 0.02
 """Least number of newly finished trials between them, and the same as a share of all."""
 IDLE = 20
 """Rest after a publication, in times that it took: no more than a twentieth of a core goes into them."""
+TRIES = 5
+"""Times that a page is written anew because it was changed meanwhile."""
 OUR_FIGURES = "archsearch-"
 """Beginning of the names of our figures; others are a person's own."""
 MARK = "*Written by the search and renewed; what stands below this line is yours and stays.*"
@@ -56,9 +58,10 @@ class _Draft:
 
 def publish(study: Study) -> None:
     """Writes a study's page in one transaction: whoever looks meanwhile sees the old page or the new one,
-    never half a figure. A page of more trials, which another command wrote meanwhile, stays."""
-    while not _is_published(study):
-        pass
+    never half a figure. A page of more trials, which another command wrote meanwhile, stays.
+    Raises RuntimeError where others change the page again and again."""
+    if not any(_is_published(study) for _ in range(TRIES)):
+        raise RuntimeError(f"others changed the page {TRIES} times meanwhile")
 
 
 def _is_published(study: Study) -> bool:

@@ -210,6 +210,27 @@ def test_what_was_written_meanwhile_is_neither_lost_nor_mixed(
         assert figure == json.loads(fresh[name].to_json()), name
 
 
+def test_a_page_that_others_change_without_end_is_given_up(
+    study: Study, other: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study.add_trials(deep_pairs(3))
+    stock, drawn = module.note, [0]
+
+    def meanwhile(section: Any, before: str = "") -> str:
+        drawn[0] += 1
+        save_note(other, f"thought {drawn[0]}")
+        return stock(section, before)
+
+    monkeypatch.setattr(module, "note", meanwhile)
+    with pytest.raises(RuntimeError, match=f"others changed the page {module.TRIES} times"):
+        publish(study)
+    assert get_note(study) == f"thought {module.TRIES}"
+    said: list[str] = []
+    with Publisher(study, said.append):
+        study.add_trials(deep_pairs(1, first=50))
+    assert said == ["the dashboard's figures could not be written: others changed the page 5 times meanwhile"]
+
+
 def test_what_a_person_wrote_stays() -> None:
     section = findings([]).sections[0]
     mine = note(section, "my thoughts")
