@@ -23,7 +23,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     description = "Say which arms beat plain stacks, at what depth and by how much. Changes nothing."
     parser = parser_of("report", description, EXAMPLES)
     add_study_options(parser, "of the study in the database")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page that needs no network")
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="write a page that needs no network as well"
+    )
     parser.add_argument("--json", action="store_true", help="print the evidence as JSON and nothing else")
     return parser.parse_args(argv)
 

@@ -27,6 +27,12 @@ SLOW = {"postgres": "database", "mariadb": "database", "command": "process", "br
 """Fixtures that make a test slow, with the marker of what it needs."""
 
 
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # as in a script's background: commands would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         needed = set(getattr(item, "fixturenames", ()))

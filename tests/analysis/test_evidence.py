@@ -84,6 +84,8 @@ def test_the_baseline_turns_down_where_it_trains_worse_for_good(arm: str) -> Non
     assert turned(other) is None
     assert turned(runs(3, 0.99) + runs(8, 0.5) + runs(13, 0.99)) is None, "it recovers"
     assert turned(runs(3, 0.99) + runs(13, 0.3, count=2)) is None, "too few"
+    cut = [made(90 + i, arm, 0.2, group=90, blocks=13, state=TrialState.PRUNED) for i in range(3)]
+    assert turned(runs(3, 0.99) + runs(13, 0.3, count=2) + cut) is None, "those that were pruned do not count"
     assert turned(runs(3, 0.1)) is None
     assert turned(runs(3, 0.75) + runs(8, 0.70)) is None, "five points are not more than five"
     assert turned(runs(3, 0.75) + runs(8, 0.69)) == 15

@@ -98,9 +98,10 @@ def test_from_a_search_to_verdicts_and_more_seeds(
     assert len(study_of(searched).trials) == len(runs) * 3 // 2
 
     words = ["--study", str(searched.study), "--storage", searched.url]
-    assert main([*words, "--margin", "2"]) == 2
-    says = "--margin cannot change what this confirmation began with: 1.0, got 2.0"
-    assert says in capsys.readouterr().err
+    for margin in ("2.0", "0.0"):
+        assert main([*words, "--margin", margin]) == 2
+        says = f"--margin cannot change what this confirmation began with: 1.0, got {margin}"
+        assert says in capsys.readouterr().err
     assert main([*words, "--depths", "3"]) == 2
     assert (
         "--depths cannot change what this confirmation began with: [3, 7], got [3]" in capsys.readouterr().err

@@ -163,6 +163,14 @@ def test_a_trial_that_never_ran_cannot_be_repeated(repeat: Desk) -> None:
     assert "trial 4 of 's' has not been trained: repeat it when it has" in repeat("4", code=2)
 
 
+def test_a_trial_that_still_runs_cannot_be_repeated(repeat: Desk) -> None:
+    """What it will be is known by then."""
+    running = repeat.searched.study.ask()
+    for key, value in repeat.trials[0].user_attrs.items():
+        running.set_user_attr(key, value)
+    assert "trial 4 of 's' has not been trained: repeat it when it has" in repeat("4", code=2)
+
+
 def test_another_study_file_is_refused(repeat: Desk) -> None:
     (repeat.folder / "tiny.toml").write_text(TINY.replace("batch_size = 32", "batch_size = 16"))
     assert "train.batch_size: 32 in the study, 16 now" in repeat("0", code=2)

@@ -45,6 +45,11 @@ def test_the_page_is_one_file(url: str, tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["--name", "tiny", "--storage", url, "--html", str(path)]) == 0
     html = path.read_text()
     assert "beats plain by 30 points" in html
+    assert "beats plain by 30 points" in capsys.readouterr().out.replace("\n", " "), (
+        "the terminal says it too"
+    )
+    assert main(["--name", "tiny", "--storage", url, "--html", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["study"] == "tiny"
     assert not re.search(r"""<(?:script|img|link|iframe)[^>]* (?:src|href)=""", html)
 
 

@@ -179,11 +179,14 @@ def test_one_gpu_has_one_lock_by_whatever_name(tmp_path: Path, monkeypatch: pyte
     program.write_text("#!/bin/sh\necho 'GPU 0: L4 (UUID: GPU-aa)'\necho 'GPU 1: L4 (UUID: GPU-bb)'\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    for named, gpus in (("1,0", ["GPU-bb", "GPU-aa"]), ("GPU-bb", ["GPU-bb"]), ("7", ["7"])):
+    for named, gpus in (("1,0", ["GPU-bb", "GPU-aa"]), ("GPU-bb", ["GPU-bb"]), ("2", ["2"])):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
         assert visible_gpus() == gpus
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert visible_gpus() == ["GPU-aa", "GPU-bb"]
+    program.write_text("#!/bin/sh\nexit 9\n")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert visible_gpus() == ["0"], "a name that nothing is known of is taken as it is"
 
 
 def test_locks_that_cannot_be_made_are_told_in_a_line(locks: Path) -> None:

@@ -233,6 +233,8 @@ def test_ratio_and_slope_of_a_known_decay() -> None:
     shifted = [norm * (1 if i < 3 else 1000) for i, norm in enumerate(norms)]
     assert grad_slope(shifted, two) == pytest.approx(1), "the fan of another shape does not count"
     assert grad_slope([1.0], [(1,)]) == 0
+    outer = [(32, 32, 3, 3), *same[:3], (32, 32, 3, 3)]
+    assert grad_ratio(norms[:5], outer) == pytest.approx(-4), "of those furthest apart, not of the most"
 
 
 def test_a_gradient_that_underflows_or_overflows_has_a_ratio() -> None:

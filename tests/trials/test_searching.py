@@ -84,6 +84,15 @@ def _weights(end: Ended) -> str:
     return weights_fingerprint(build(end.setup.architecture, end.setup.config.seed))
 
 
+def test_a_seed_is_changed_until_nobody_has_had_it(bench: Bench) -> None:
+    """That of the last is 5 as well, and 5 + 3 is taken by the second."""
+    for seed in (5, 8, 5):
+        bench.study.enqueue_trial({"block": "plain"}, user_attrs={"seed": seed})
+    trials = [bench.run() for _ in range(3)]
+    assert [trial.user_attrs["seed"] for trial in trials] == [5, 8, 11]
+    assert [trial.user_attrs.get("replicate_of") for trial in trials] == [None, 0, 0]
+
+
 def test_a_replicate_that_was_interrupted_keeps_its_seed(bench: Bench) -> None:
     for _ in range(2):
         bench.study.enqueue_trial({"block": "plain"}, user_attrs={"seed": 5})

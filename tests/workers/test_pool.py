@@ -26,7 +26,7 @@ from search.workers.stop import Stop
 from tests.support.paths import REPOSITORY
 
 EVER: list[subprocess.Popen[bytes]] = []
-LIVES = "import time; time.sleep(600)"
+LIVES = "import time; time.sleep(60)"
 KILLS_ITSELF = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
 
 
