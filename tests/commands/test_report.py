@@ -14,6 +14,8 @@ from search.spec.study import StudySpec
 from search.storage.studies import open_study
 from tests.support.made_trials import deep_pairs, made, study_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def url(tmp_path: Path, tiny: StudySpec) -> str:

@@ -101,6 +101,7 @@ DEEP = {"stages": (Stage(width=16, blocks=6),) * 2, "transition": "pool"}
 POOLED = {"transition": "pool", "head": "flatten", "padding": "valid", "stem_pool": True, "kernel": 5}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("everything_installed")
 @pytest.mark.parametrize("bfloat16", [False, True])
 @pytest.mark.parametrize("norm", [*NORMS, "made_up"])
@@ -160,6 +161,7 @@ class Ledger(TorchDispatchMode):
         return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 @pytest.mark.parametrize(("block", "norm"), [("plain", "none"), ("residual", "batch"), ("preact", "batch")])
 def test_two_steps_and_an_evaluation_take_more(block: str, norm: str, optimizer: str) -> None:

@@ -79,6 +79,7 @@ def whole(request: pytest.FixtureRequest, digits: TrainingData) -> tuple[Archite
     return architecture, config, run(architecture, digits, config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stops", [(0,), (1,), (16,), (17,), (31,), (32,), (40, 41, 47)])
 def test_an_interrupted_run_ends_bit_for_bit_as_one_that_was_not(
     digits: TrainingData,

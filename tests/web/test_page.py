@@ -20,6 +20,8 @@ from tests.support.dashboard import complaints
 from tests.support.made_trials import deep_pairs, findings, made, study_of
 from tests.support.many_arms import FIVE, LABELS, five_arms, study_of_five
 
+pytestmark = pytest.mark.slow
+
 DRAWN = """
 return [...document.querySelectorAll('.plotly-graph-div')].map((figure) => [figure.id, figure.data?.length])
 """
