@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, Generic, TypeVar, overload
 
 T = TypeVar("T")
@@ -25,13 +26,13 @@ class Attribute(Generic[T]):
         return self if record is None else record.stored.get(self.name, self.default)
 
 
-class Stored:
+class Stored(ABC):
     """Something with user attributes."""
 
     @property
+    @abstractmethod
     def stored(self) -> dict[str, Any]:
         """The user attributes as they are stored."""
-        raise NotImplementedError
 
     @classmethod
     def attributes(cls, **values: Any) -> dict[str, Any]:
