@@ -13,10 +13,10 @@ from benchmarks.table import Table
 from search.design.depths import depth_of
 
 TRIALS = 99
-"""Of `search.run` without --trials, in whole groups."""
+"""Trials of `search.run` without --trials, in whole groups."""
 ORDERS = 30
 BANDS = ((1, 14), (15, 26), (27, 999))
-"""Of depth, in convs."""
+"""Bands of depth, in convs."""
 SHOWN = (
     NONE, DEFAULT, HALVING, MEDIAN, "arm and depth, Hyperband from 3, factor 2",
     "arm and depth, halving from 2, factor 2", "arm, Hyperband from 3, factor 2",
@@ -26,7 +26,7 @@ SHOWN = (
 
 
 def coverage(pool: Pool) -> Table:
-    """By pruner, of random searches of the usual length."""
+    """Coverage by pruner, of random searches of the usual length."""
     trials = min(TRIALS, len(pool.draws) * len(pool.arms))
     labels = [f"{low}-{high}" if high < 999 else f"{low}+" for low, high in BANDS]
     table = Table(

@@ -37,13 +37,13 @@ class Late(Exception):
 @dataclass(frozen=True)
 class Curve:
     accuracies: tuple[float, ...]
-    """On validation images after each epoch, 0 to 1."""
+    """Accuracies on validation images after each epoch, 0 to 1."""
     outcome: str
     """complete, diverged or stopped."""
 
     def value(self, chance: float) -> float:
-        """As search.trials.outcomes has it: mean of the last epochs, chance if it diverged; if stopped, the
-        last."""
+        """The value as search.trials.outcomes has it: the mean of the last epochs; chance if the run
+        diverged; the last accuracy if it was stopped."""
         if self.outcome == "diverged":
             return chance
         last = self.accuracies[-1 if self.outcome == "stopped" else -LAST_EPOCHS :]

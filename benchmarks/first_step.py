@@ -19,7 +19,7 @@ def main() -> None:
 
 
 def _ours(url: str, name: str) -> None:
-    """As search.workers.worker does it, from the job that search.run would send."""
+    """Our first step, made as search.workers.worker makes it, from the job that search.run would send."""
     from search.data.datasets import load
     from search.spec.study import StudySpec
     from search.storage.connections import watch

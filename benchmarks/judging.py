@@ -15,7 +15,7 @@ from benchmarks.replay import Tried
 
 @dataclass(frozen=True)
 class Kills:
-    """Of one arm in one search; the end of every pruned trial is known."""
+    """Kills of one arm in one search; the end of every pruned trial is known."""
 
     trials: int
     pruned: int
@@ -60,7 +60,7 @@ def kept_by_half(now: Sequence[float], ends: Sequence[float]) -> float:
 
 @dataclass(frozen=True)
 class Step:
-    """From `epochs` on, of all arms together, the arm's best trial is this one."""
+    """The arm's best trial from the moment when all arms together have spent `epochs`."""
 
     epochs: int
     best: Tried

@@ -26,11 +26,11 @@ from search.trials.reporter import Reporter
 
 EPOCHS = 15
 MOST_MS, JOIN_SECONDS = 60.0, 3.0
-"""CPU per trial at 1,000 stored ones, and of joining 5,000: the goals."""
+"""Goals: CPU per trial at 1,000 stored ones, and of joining 5,000."""
 
 
 def measure(sizes: tuple[int, ...] = (0, 1000, 5000), count: int = 30) -> Table:
-    """`sizes`: of the study, in finished trials; `count`: trials measured at each."""
+    """`sizes`: finished trials in the study; `count`: trials measured at each."""
     table = Table(
         "Search machinery: CPU time per trial, and of joining",
         f"Digits' space and design, {EPOCHS} reports a trial, no training; median of {count} trials of "
@@ -93,7 +93,7 @@ def _ours(url: str, spec: StudySpec, size: int, count: int) -> tuple[float, floa
 
 
 def _our_trial(study: optuna.Study, claims: ClaimStorage, spec: StudySpec) -> None:
-    """As search.trials.runner does it, without the training."""
+    """One trial as search.trials.runner runs it, without the training."""
     trial = study.ask()
     suggest(trial, spec.space)
     claims.annotate(trial._trial_id, {"arm": "plain", "seed": 1, "depth": 20, "params": 1, "macs": 1})
@@ -133,7 +133,7 @@ def _stock(url: str, spec: StudySpec, size: int, count: int) -> tuple[float, flo
 
 
 def _fill(study: optuna.Study, spec: StudySpec, size: int) -> None:
-    """With finished trials of the study's own distributions."""
+    """Fills the study with finished trials of its own distributions."""
     if not size:
         return
     probe = optuna.create_study()

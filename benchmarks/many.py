@@ -106,7 +106,7 @@ def _work(url: str, trials: int, seconds: float, folder: str, ready: Any) -> Non
 
 
 def _server_cpu() -> float:
-    """Of children that have ended: the server and its processes, which it waits for. The workers are the
-    fork server's children and not among them."""
+    """CPU seconds of children that have ended: the server and its processes, which it waits for. The workers
+    are the fork server's children and not among them."""
     used: Any = resource.getrusage(resource.RUSAGE_CHILDREN)
     return float(used.ru_utime + used.ru_stime)

@@ -17,8 +17,8 @@ SAMPLE_SECONDS = 0.2
 
 @dataclass
 class Peaks:
-    """In MiB. `resident`: the most of each process, by what it runs; `together`: the most of all at one time,
-    pages that several share counted once."""
+    """Peak memory in MiB. `resident`: the most of each process, by what it runs; `together`: the most of all
+    at one time, pages that several share counted once."""
 
     resident: dict[str, list[float]] = field(default_factory=dict)
     together: float = 0.0
@@ -54,7 +54,7 @@ def measure(trials: int = 8, study: str | None = None) -> Table:
 
 
 def _peaks(words: list[str], env: dict[str, str]) -> Peaks:
-    """Of `python -m words` and all its descendants."""
+    """Peak memory of `python -m words` and all its descendants."""
     peaks, most = Peaks(), dict[int, tuple[str, float]]()
     process = subprocess.Popen(
         [sys.executable, "-m", *words],
@@ -102,6 +102,6 @@ def _kilobytes(path: str, name: str) -> int:
 
 
 def _module(pid: int) -> str:
-    """That `python -m` runs."""
+    """The module that `python -m` runs."""
     words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
     return words[words.index("-m") + 1] if "-m" in words else words[0]

@@ -20,7 +20,7 @@ from search.spec.study import StudySpec
 from search.spec.study_file import load_spec
 
 DRAWS = {"digits": 40, "cifar5k": 20}
-"""In the pool, each trained as every arm."""
+"""Draws in the pool, each trained as every arm."""
 STARTS = 10
 """Random draws with which TPE begins; they are taken from the pool."""
 FRESH = 2
@@ -34,7 +34,7 @@ def _named(pruner: str) -> Pruner:
 
 
 def _by_arm(make: Callable[[StudySpec], BasePruner]) -> Pruner:
-    """Whatever the depth."""
+    """A pruner that judges a trial among those of its arm, whatever the depth."""
     return lambda spec: PeerPruner(lambda: make(spec), spec.space, near=math.inf)
 
 
@@ -91,8 +91,9 @@ PRUNERS: dict[str, Pruner] = {
     "all together, stock HyperbandPruner": lambda spec: HyperbandPruner(1, spec.train.epochs),
     "all together, stock SuccessiveHalvingPruner": lambda spec: SuccessiveHalvingPruner(),
 }
-"""By the trials among which one is judged. From: the first rung, in epochs. "arm, Hyperband from 3, factor 2"
-was the default before any of this was measured, then it was "arm and depth, Hyperband from 3, factor 2"."""
+"""Pruners, named by the trials among which one is judged. The number after "from" is the first rung, in
+epochs. "arm, Hyperband from 3, factor 2" was the default before any of this was measured, then it was "arm
+and depth, Hyperband from 3, factor 2"."""
 
 
 @dataclass(frozen=True)
@@ -112,12 +113,13 @@ class Pool:
 
     @property
     def groups(self) -> int:
-        """Of a random search: half the pool, so that a search that prunes can go on for as many epochs."""
+        """Groups of a random search: half the pool, so that a search that prunes can go on for as many
+        epochs."""
         return len(self.draws) // 2
 
     @property
     def epochs(self) -> int:
-        """That a random search without pruning spends."""
+        """Epochs that a random search without pruning spends."""
         return self.groups * len(self.arms) * self.spec.train.epochs
 
     def random(self, order: int, pruner: Pruner, enough: Callable[[Sequence[Tried]], bool]) -> list[Tried]:
@@ -148,7 +150,7 @@ class Pool:
         return chosen.value if chosen else self.recorder.chance
 
     def quality(self, chosen: Tried | None) -> float:
-        """Of a choice, trained again: what it was chosen for is gone."""
+        """Mean value of a choice that is trained again: what it was chosen for is gone."""
         return self.recorder.retrained(chosen.values, FRESH) if chosen else self.recorder.chance
 
 
@@ -162,7 +164,8 @@ def pool_of(spec: StudySpec, until: float) -> Pool:
 
 
 def cifar5k() -> StudySpec:
-    """From cifar10.npz in the data folder where it is there, else as torchvision brings it."""
+    """The study; its images come from cifar10.npz if the data folder has it, else as torchvision brings
+    them."""
     spec = load_spec(Path(__file__).with_name("cifar5k.toml"))
     if (Path(os.environ.get("ARCHSEARCH_DATA") or "data") / "cifar10.npz").exists():
         return replace(spec, data=replace(spec.data, name="npz", path="cifar10.npz"))

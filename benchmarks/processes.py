@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Ran:
-    """Of a command and all its children, in seconds."""
+    """Times of a command and all its children, in seconds."""
 
     wall: float
     cpu: float
@@ -97,14 +97,14 @@ def digits(*changes: tuple[str, str]) -> str:
 
 
 def seconds_of(trials: list[FrozenTrial]) -> float:
-    """From the first one's start to the last one's end: no start-up of processes, no summary."""
+    """Seconds from the first trial's start to the last one's end: no start-up of processes, no summary."""
     starts = [t.datetime_start for t in trials if t.datetime_start]
     ends = [t.datetime_complete for t in trials if t.datetime_complete]
     return (max(ends) - min(starts)).total_seconds()
 
 
 def epochs_of(trials: list[FrozenTrial]) -> int:
-    """Trained to their end."""
+    """Epochs that were trained to their end."""
     return sum(t.user_attrs.get("epochs", 0) for t in trials)
 
 

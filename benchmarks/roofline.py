@@ -20,7 +20,7 @@ NETS = (
 )  # fmt: skip
 """Side of the images, convs, width, batch."""
 SHARE = 0.5
-"""Of the matmul peak, that is the goal at 32x32 and batch 128."""
+"""Goal at 32x32 and batch 128: this share of the matmul peak."""
 
 
 def measure(repeats: int = 7, nets: tuple[tuple[int, int, int, int], ...] = NETS) -> Table:

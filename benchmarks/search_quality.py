@@ -173,7 +173,7 @@ def _run_of(
 
 
 def searches(pool: Pool) -> Searches:
-    """As many of each kind as there was time for; random ones need no training."""
+    """As many searches of each kind as there was time for; random ones need no training."""
     everything = len(pool.draws) * len(pool.arms)
     found = {
         f"random, {name}": [
@@ -199,7 +199,7 @@ def kinds(pool: Pool) -> dict[str, Callable[[int], list[Tried]]]:
 
 
 def finished_anyway(pool: Pool, name: str, group: Sequence[Sequence[Tried]]) -> str:
-    """Of the trials that a sampler proposed and a pruner stopped, every tenth is run to its end."""
+    """Every tenth of the trials that a sampler proposed and a pruner stopped is run to its end."""
     drawn = {draw.seed for draw in pool.draws}  # the end of which is known
     stopped = [
         (trial, max(t.value for t in tried if t.arm == trial.arm and not t.pruned))

@@ -73,7 +73,7 @@ def spread(values: Sequence[float], digits: int, unit: str = "") -> str:
 
 
 def ratios(over: Sequence[float], under: Sequence[float]) -> list[float]:
-    """Of each pair that was measured one after the other."""
+    """Ratio of each pair that was measured one after the other."""
     return [a / b for a, b in zip(over, under, strict=True)]
 
 
@@ -93,7 +93,7 @@ def surroundings() -> str:
 
 
 LOAD = os.getloadavg()[0]
-"""Before anything is measured."""
+"""Load average before anything is measured."""
 
 
 def _version(name: str) -> str:

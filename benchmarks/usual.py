@@ -9,7 +9,7 @@ from benchmarks.processes import Search, epochs_of, per_hour, run
 from benchmarks.table import Goal, Table, ratios, spread
 
 FACTOR = 3.0
-"""Times the usual way's trials per hour, that is the goal."""
+"""Goal: this many times the usual way's trials per hour."""
 THREADS = {0: "torch's default threads", 1: "1 thread"}
 
 

@@ -13,7 +13,7 @@ from benchmarks.processes import Search
 from benchmarks.table import Goal, Table, ratios, spread
 
 SHARE = 0.92
-"""Of n times one worker's speed, that is the goal."""
+"""Goal: this share of n times one worker's speed."""
 STUDY = """
 [data]
 name = "digits"

@@ -20,6 +20,10 @@ PADDINGS = ("same", "valid")
 TRANSITIONS = ("pool", "stride")
 KERNELS = (1, 3, 5, 7)
 
+LATER: dict[str, Any] = {}
+"""Fields that came after the first architectures were stored, with their defaults. At these, JSON and
+fingerprint leave them out, so that what was stored before stays what it is."""
+
 MAX_SIDE, MAX_CLASSES, MAX_STAGES, MAX_WIDTH, MAX_BLOCKS = 1024, 100_000, 8, 4096, 256
 
 
@@ -160,14 +164,17 @@ class Architecture:
 
     def to_json(self) -> str:
         """The architecture as JSON, for `from_json`."""
-        return json.dumps(asdict(self), sort_keys=True)
+        values = {
+            key: value for key, value in asdict(self).items() if key not in LATER or value != LATER[key]
+        }
+        return json.dumps(values, sort_keys=True)
 
     @staticmethod
     def from_json(text: str) -> Architecture:
         """The architecture that `to_json` wrote. Raises ValueError for anything else."""
         values: dict[str, Any] = json.loads(text)
         names = {field.name for field in fields(Architecture)}
-        if not isinstance(values, dict) or set(values) != names:
+        if not isinstance(values, dict) or not names - LATER.keys() <= set(values) <= names:
             raise ValueError(f"an architecture has the keys {', '.join(sorted(names))}, got {text[:200]}")
         try:
             values["image_shape"] = tuple(values["image_shape"])

@@ -249,7 +249,7 @@ def test_hooks_run_tools_that_are_installed_with_the_tests() -> None:
     assert {hook["id"] for hook in hooks} == {"ruff", "ruff-format", "mypy"}
     for hook in hooks:
         python, _, tool, *words = hook["entry"].split()
-        assert python == "python3"
+        assert python == ".venv/bin/python"
         assert tool in installed
         assert find_spec(tool)
         assert f".venv/bin/{' '.join([tool, *words[:1]])}" in said[0]

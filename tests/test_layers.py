@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from models.arms.arm import ARMS
+
 ORDER = (
     "models", "errors", "environment", "keys", "data", "spec", "stats", "training", "storage", "devices",
     "design", "analysis", "trials", "workers", "views", "web", "cli", "commands",
@@ -35,6 +37,11 @@ MODULES = {
     for path in sorted([*Path("models").rglob("*.py"), *Path("search").rglob("*.py")])
     if path.name != "__init__.py"
 }
+FILES = MODULES | {
+    ".".join(path.with_suffix("").parts): path
+    for path in sorted([*Path("models").rglob("__init__.py"), *Path("search").rglob("__init__.py")])
+}
+"""Modules, and the files that make their folders packages."""
 
 
 def package_of(module: str) -> str:
@@ -48,16 +55,17 @@ def package_of(module: str) -> str:
 
 
 @cache
-def imports_of(path: Path) -> frozenset[tuple[str, bool]]:
-    """Modules that a file imports, and whether it needs them at once: not within a function, and not for type
-    checkers alone. `from search import x` is the module x."""
-    found: set[tuple[str, bool]] = set()
+def imports_of(path: Path, with_types: bool = False) -> frozenset[tuple[str, bool]]:
+    """Modules that a file imports, be it by their names in strings, and whether it needs them at once: not
+    within a function. `from search import x` is the module x. `with_types`: also what type checkers alone
+    read."""
+    found: set[tuple[str, bool]] = {(name, False) for name in named_in_strings(path)}
 
     def visit(node: ast.AST, at_once: bool) -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             at_once = False
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            for child in node.orelse:
+            for child in [*node.orelse, *(node.body if with_types else [])]:
                 visit(child, at_once)
             return
         if isinstance(node, ast.Import):
@@ -76,20 +84,30 @@ def imports_of(path: Path) -> frozenset[tuple[str, bool]]:
 
 
 def named_in_strings(path: Path) -> set[str]:
-    """Modules of ours that are loaded by their names."""
-    text = path.read_text()
-    return {name for name in re.findall(r'"(search\.[a-z_.]+)"', text) if name in MODULES}
+    """Modules that are loaded by their names: all that import_module is given, and whatever else is the name
+    of one of ours."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Constant) and node.value in MODULES:
+            found.add(node.value)
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            found.update(leaf.value for leaf in ast.walk(node) if isinstance(leaf, ast.Constant))
+    return {str(name) for name in found}
 
 
 def ours(path: Path) -> set[str]:
-    return {name for name, _ in imports_of(path) if name.split(".")[0] in ("models", "search")}
+    return {name for name, _ in imports_of(path, True) if name.split(".")[0] in ("models", "search")}
 
 
-@pytest.mark.parametrize("module", MODULES)
+def test_a_package_itself_imports_nothing() -> None:
+    assert [name for name in FILES.keys() - MODULES if FILES[name].read_text()] == []
+
+
+@pytest.mark.parametrize("module", FILES)
 def test_a_package_imports_only_packages_before_it(module: str) -> None:
     own = package_of(module)
     assert own in ORDER, f"{module} lies in no package of ORDER"
-    for name in ours(MODULES[module]):
+    for name in ours(FILES[module]):
         other = package_of(name)
         assert other in ORDER, f"{module} imports {name}, which lies in no package of ORDER"
         if other == own == "commands" or other == own:
@@ -100,7 +118,9 @@ def test_a_package_imports_only_packages_before_it(module: str) -> None:
             assert not apart, f"{module} imports {name}"
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if package_of(m) == "commands"])
+@pytest.mark.parametrize(
+    "module", [m for m in MODULES if package_of(m) == "commands" and m != "search.__main__"]
+)
 def test_a_command_imports_no_other_command(module: str) -> None:
     assert "commands" not in {package_of(name) for name in ours(MODULES[module])}
 
@@ -124,7 +144,7 @@ def test_no_two_modules_import_each_other() -> None:
 
 @pytest.mark.parametrize(("library", "packages"), WITHOUT.items())
 def test_libraries_are_imported_where_they_belong(library: str, packages: set[str]) -> None:
-    for module, path in MODULES.items():
+    for module, path in FILES.items():
         names = {name.split(".")[0] for name, _ in imports_of(path)}
         if package_of(module) in packages:
             assert library not in names, f"{module} imports {library}"
@@ -230,11 +250,9 @@ PRIVATE_HOMES = {
 @pytest.mark.parametrize("module", [name for name in MODULES if name not in PRIVATE_HOMES])
 def test_private_names_of_others_have_few_homes(module: str) -> None:
     """A name with an underscore is asked of oneself alone."""
-    tree = ast.parse(MODULES[module].read_text())
-    own = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and is_self(node.value)}
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
         private = isinstance(node, ast.Attribute) and re.match(r"_[a-z]", node.attr)
-        if private and not is_self(node.value) and node.attr not in own:
+        if private and not is_self(node.value):
             raise AssertionError(f"{module}, line {node.lineno}: {ast.unparse(node)}")
         if (
             isinstance(node, ast.ImportFrom)
@@ -251,18 +269,13 @@ def is_self(node: ast.AST) -> bool:
     return isinstance(node, ast.Name) and node.id in ("self", "cls", "os")  # os._exit is public by its use
 
 
-ARM_NAMES = {"plain", "residual", "preact"}
-
-
 @pytest.mark.parametrize("module", [m for m in MODULES if not m.startswith("models.arms.")])
 def test_no_arm_is_named_outside_its_file(module: str) -> None:
     """But as values written down: defaults of studies, and of the presets."""
     if module in ("search.spec.tables", "models.presets"):
         return
     for node in ast.walk(ast.parse(MODULES[module].read_text())):
-        assert not (isinstance(node, ast.Constant) and node.value in ARM_NAMES), (
-            f"{module}, line {node.lineno}"
-        )
+        assert not (isinstance(node, ast.Constant) and node.value in ARMS), f"{module}, line {node.lineno}"
 
 
 def test_folders_and_modules_stay_small() -> None:
@@ -294,5 +307,9 @@ def test_no_module_hides_one_of_the_standard_library(module: str) -> None:
     import sys
 
     path = MODULES[module]
-    if path.parent in (Path("search"), Path("models")) or path.parent.parent == Path("search"):
-        assert path.stem == "__main__" or path.stem not in sys.stdlib_module_names
+    for name in (
+        path.stem,
+        *path.parent.parts[1:],
+    ):  # search/secrets is no package: a folder without __init__
+        hidden = name in sys.stdlib_module_names and name not in ("__main__", "secrets")
+        assert not hidden, name

@@ -46,7 +46,7 @@ def add_worker_options(parser: argparse.ArgumentParser) -> None:
 
 
 def worker_words(options: argparse.Namespace) -> list[str]:
-    """What add_worker_options adds, as typed."""
+    """The options of add_worker_options that differ from their defaults, as they would be typed."""
     words = []
     for name, default in (("workers", "auto"), ("device", "auto"), ("per_gpu", 1)):
         if (value := getattr(options, name)) != default:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from search.data.config import DataConfig
-from search.keys import added_defaults
-from search.spec.domains import Range
+from search.errors import SpecError
+from search.keys import Key, added_defaults, checked, keys_of
 from search.spec.tables import ConfirmSettings, SearchSettings, Space, TrainSettings
 
 
@@ -39,26 +40,25 @@ class StudySpec:
 
     @staticmethod
     def from_canonical(name: str, values: dict[str, Any]) -> StudySpec:
-        """The spec that a study was made with, but for where its data lie and how it is to be confirmed."""
-        return StudySpec(
-            name=name,
-            data=DataConfig(**values["data"]),
-            space=Space(**{key: _domain(value) for key, value in values["space"].items()}),
-            train=TrainSettings(**values["train"]),
-            search=SearchSettings(**values["search"]),
-            confirm=ConfirmSettings(),
-        )
+        """The spec that a study was made with, but for where its data lie and how it is to be confirmed.
+        Raises SpecError for a key, an arm, a norm or a source that is not installed here."""
+        tables = {"data": DataConfig, "space": Space, "train": TrainSettings, "search": SearchSettings}
+        try:
+            made = {key: table(**_checked(key, keys_of(table), values[key])) for key, table in tables.items()}
+        except ValueError as error:
+            raise SpecError(f"the study {name!r} was made by another installation: {error}") from None
+        return StudySpec(name=name, confirm=ConfirmSettings(), **made)
 
     def fingerprint(self) -> str:
         """16 hex digits of the canonical spec."""
         return hashlib.sha256(json.dumps(self.canonical(), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _domain(value: Any) -> Any:
-    """A value as it was before JSON, which has no tuples."""
-    if isinstance(value, dict):
-        return Range(**value)
-    return tuple(_domain(item) for item in value) if isinstance(value, list) else value
+def _checked(table: str, keys: Mapping[str, Key], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a stored table. Raises ValueError."""
+    if unknown := values.keys() - keys:
+        raise ValueError(f"{table}.{min(unknown)} is not a key here")
+    return checked(table, keys, values)
 
 
 def spec_differences(stored: dict[str, Any], given: dict[str, Any], prefix: str = "") -> list[str]:

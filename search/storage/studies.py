@@ -118,7 +118,8 @@ def spec_of(study: str | None, name: str | None, stored: StudyRecord) -> StudySp
         raise not_ours(name or study or DEFAULT_STUDY)
     if study is not None or name is None:
         return load_spec(find_study(study or DEFAULT_STUDY), seed=stored.spec["search"]["seed"])
-    if SOURCES[stored.spec["data"]["name"]].own_files:
+    source = SOURCES.get(stored.spec["data"]["name"])
+    if source and source.own_files:
         raise SpecError(f"--study FILE is needed as well: it says where the images of {name!r} lie")
     return StudySpec.from_canonical(name, stored.spec)
 

@@ -82,7 +82,7 @@ def test_what_is_judged_is_the_plan(full: Verdicts) -> None:
 
 @pytest.mark.parametrize(("margin", "word"), [(1.0, "beats"), (1.5, "beats"), (2.5, "equal"), (3.0, "equal")])
 def test_the_margin_of_the_plan_decides_the_words(margin: float, word: str) -> None:
-    """Two points apart, under own recipes and as twins."""
+    """The arms are two points apart, under own recipes and as twins."""
     close = judged(replace(PLAN, margin=margin), lambda run: 0.9 - 0.02 * (run.arm == "plain"))
     assert close.margin == margin
     assert {(v.recipe, v.result.word if v.result else None) for v in close.versus} == {
@@ -118,7 +118,7 @@ def test_own_recipes_are_compared_across_recipes_and_twins_within_one() -> None:
 
 
 def test_holm_corrects_over_the_depths_of_one_question(full: Verdicts) -> None:
-    """Not over arms, not over recipes."""
+    """Holm corrects neither over arms nor over recipes."""
     for arm in ("residual", "preact"):
         for recipe in (OWN, "plain", arm):
             found = [by_key(full)[arm, recipe, depth] for depth in DEPTHS]

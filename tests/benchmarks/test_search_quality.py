@@ -178,7 +178,7 @@ def test_choices_are_dated_by_the_epochs_of_all_arms() -> None:
 
 @pytest.mark.slow
 def test_a_recorded_curve_stands_for_the_run(tmp_path: Any, tiny: StudySpec) -> None:
-    """Trained once, cut where asked, gone on with bit for bit, and read again from the file."""
+    """The run is trained once, cut where asked, gone on with bit for bit, and read again from the file."""
     recorder = Recorder(tiny, tmp_path)
     draw = random_draws(tiny, 1)[0]
     epochs = tiny.train.epochs
@@ -196,7 +196,7 @@ def test_a_recorded_curve_stands_for_the_run(tmp_path: Any, tiny: StudySpec) -> 
 
 @pytest.mark.slow
 def test_every_table_is_made(tmp_path: Any, tiny: StudySpec, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a pool of four draws, each a few digits."""
+    """The pool has four draws, each of a few digits."""
     for module in (search_quality, coverage):
         monkeypatch.setattr(module, "ORDERS", 1)
     monkeypatch.setitem(search_quality.SEEDS, tiny.name, 1)

@@ -101,7 +101,7 @@ def test_a_signal_ends_it_without_a_traceback(number: signal.Signals, code: int,
 @pytest.mark.slow
 @pytest.mark.process
 def test_a_reader_that_has_gone_is_no_error() -> None:
-    """As `| head` goes."""
+    """The reader goes as `| head` does."""
     reading, writing = os.pipe()
     with process('print("a line")', stdout=writing) as command:
         os.close(writing)

@@ -1,4 +1,4 @@
-"""From an open study to a finished one: who works, and how it ends."""
+"""How an open study becomes a finished one: who works, and how it ends."""
 
 from __future__ import annotations
 

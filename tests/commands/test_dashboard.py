@@ -67,7 +67,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(filled: Path) -> Iterator[Server]:
-    """Read-only, without a login."""
+    """A read-only server without a login."""
     server = Server(filled)
     yield server
     assert server.close() == "", "it prints nothing while it serves"
@@ -75,7 +75,7 @@ def server(filled: Path) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def closed(filled: Path) -> Iterator[Server]:
-    """Open to the network, with a login."""
+    """A server that is open to the network, with a login."""
     server = Server(
         filled, "--host", "0.0.0.0", "--auth-file", str(filled / "logins"), "--allow-host", "lab.example"
     )
@@ -321,7 +321,7 @@ def test_what_is_no_users_name_is_refused(user: str, capsys: pytest.CaptureFixtu
 def test_pages_work_in_a_browser_and_artifacts_run_no_script(
     closed: Server, filled: Path, browser: webdriver.Chrome
 ) -> None:
-    """Under our content security policy, and with a login."""
+    """The pages are under our content security policy, and behind a login."""
     user, _, password = LOGIN.partition(":")
     browser.get(f"http://{user}:{password.replace(' ', '%20')}@127.0.0.1:{closed.port}/")
     site = f"http://127.0.0.1:{closed.port}"

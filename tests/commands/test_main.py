@@ -115,7 +115,7 @@ def test_as_a_module_it_dispatches() -> None:
 @pytest.mark.process
 @pytest.mark.parametrize("command", [*FILES, "__main__"])
 def test_a_command_runs_from_its_own_folder(command: str) -> None:
-    """Where its neighbours are found before the standard library."""
+    """Its neighbours there are found before the standard library."""
     done = ran(f"{command}.py", "--help", cwd=REPOSITORY / "search", PYTHONPATH=str(REPOSITORY))
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("usage: ")

@@ -54,7 +54,7 @@ DONE, CONFIRMED = range(8), (0, 1, 2, 3, 6, 7, 8)
 
 
 def near(value: Any) -> Any:
-    """Equal, but for the last digits."""
+    """A value that is equal, but for the last digits."""
     return pytest.approx(value, rel=1e-7)
 
 

@@ -68,7 +68,7 @@ def test_each_epoch_is_shown_beside_that_of_then_unless_it_is_to_be_quiet(repeat
 
 
 def test_what_differs_is_told(repeat: Desk) -> None:
-    """As if it had been trained elsewhere."""
+    """The stored trial is changed as if it had been trained elsewhere."""
     repeat.searched.rewrite(
         "UPDATE trial_intermediate_values SET intermediate_value = 0.05 WHERE trial_id = 1 AND step = 2",
         "UPDATE trial_user_attributes SET value_json = '\"cuda\"' WHERE trial_id = 1 AND key = 'device'",

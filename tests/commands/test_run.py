@@ -175,7 +175,8 @@ def test_ctrl_c_during_start_up_is_a_line(command: Command, seconds: float) -> N
 
 
 def test_workers_that_are_killed_again_and_again_are_no_success(command: Command) -> None:
-    """As the system's out-of-memory killer does: the command gives up, says so, and loses nothing."""
+    """They are killed as by the system's out-of-memory killer: the command gives up, says so, and loses
+    nothing."""
     (command.folder / "sitecustomize.py").write_text(
         "import os, signal, sys\n"
         "if 'search.workers.worker' in sys.orig_argv: os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -36,7 +36,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 def lets_in(folder: Path, user: str, password: str) -> bool:
-    """Gateway and dashboard both."""
+    """Whether gateway and dashboard both let the user in."""
     name, _, ssha = (folder / "gateway_htpasswd").read_text().strip().partition(":")
     raw = base64.b64decode(ssha.removeprefix("{SSHA}"))
     gateway = name == user and hashlib.sha1(password.encode() + raw[20:]).digest() == raw[:20]
@@ -115,7 +115,7 @@ ISOLATED += "runpy.run_module('search.secrets', run_name='__main__')"
 
 @pytest.mark.parametrize("words", [["-S", "-E", "-s", "-m", "search.secrets"], ["-I", "-S", "-c", ISOLATED]])
 def test_secrets_need_nothing_but_python(folder: Path, words: list[str]) -> None:
-    """On a machine that has docker and no virtual environment."""
+    """The machine may have docker and no virtual environment."""
     command = [sys.executable, *words, "--folder", str(folder)]
     subprocess.run(command, check=True, capture_output=True, cwd=REPOSITORY)
     assert contents(folder).keys() == NAMES

@@ -117,7 +117,7 @@ def test_statistics_come_from_the_training_part_alone() -> None:
 
 
 def test_each_channel_has_its_own_statistics() -> None:
-    """By hand: values -1 and 1 of a channel around its middle, times its spread."""
+    """The images are made by hand: values -1 and 1 of a channel around its middle, times its spread."""
     middle, spread = np.array([10.0, 100.0, 200.0]), np.array([1.0, 5.0, 25.0])
     signs = np.array([-1.0, 1.0] * 8).reshape(4, 2, 2, 1)
     images = Images((middle + spread * signs).astype(np.uint8), np.zeros(4, np.int64))
@@ -128,7 +128,7 @@ def test_each_channel_has_its_own_statistics() -> None:
 
 
 def test_the_validation_part_comes_whole_in_order_and_unchanged() -> None:
-    """In batches, the last of them ragged."""
+    """The images come in batches, the last of them ragged."""
     count = 2 * EVAL_BATCH + 17
     pixels = np.arange(count, dtype=np.float32)[:, None, None, None] * np.ones((1, 2, 3, 1), np.float32)
     val = Images(pixels, np.arange(count, dtype=np.int64)[::-1].copy())
@@ -152,7 +152,7 @@ def test_batches_are_channels_last_without_a_copy(data: TrainingData) -> None:
 
 
 def test_augmentation_is_per_image_and_exact() -> None:
-    """Against the same crop and flip done image by image."""
+    """The result is compared with the same crop and flip done image by image."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(32, 7, 9, 3, generator=generator)
     shift = torch.randint(0, 5, (32, 2), generator=generator)

@@ -66,7 +66,7 @@ REFUSALS: dict[str, tuple[Arrays, Arrays | None, str]] = {
 
 
 def checked(train: Arrays, test: Arrays | None = None, names: list[str] | None = None) -> DataSet:
-    """As it is read from a source."""
+    """The data set as it is read from a source."""
     first = (train["x"], np.asarray(train["y"]))
     second = (test["x"], np.asarray(test["y"])) if test else None
     raw = Raw("here", first, second, names)
@@ -110,7 +110,7 @@ def test_names_of_classes_are_those_of_the_source_or_numbers() -> None:
 
 
 def test_images_and_labels_stay_as_they_are() -> None:
-    """But for the channel, the column of labels and their type."""
+    """Only the channel, the column of labels and their type may change."""
     rng = np.random.default_rng(0)
     pixels, labels = rng.integers(0, 256, (8, 4, 5), np.uint8), np.array([[0], [1]] * 4, np.uint16)
     found = checked({"x": pixels, "y": labels}).train

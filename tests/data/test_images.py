@@ -96,7 +96,7 @@ def test_fingerprint_tells_apart_pixels_labels_and_seeds(tmp_path: Path) -> None
 
 
 def test_fingerprint_tells_apart_shapes_parts_types_and_names() -> None:
-    """Of the same bytes in the same order."""
+    """The bytes are the same, in the same order."""
     flat = np.arange(96, dtype=np.uint8)
 
     def of(shape: tuple[int, ...], counts: tuple[int, int, int] = (2, 2, 2), names: str = "ab") -> str:

@@ -73,7 +73,7 @@ def test_a_path_is_absolute_or_in_the_data_folder_or_at_home(
 def test_images_of_a_folder_are_scaled_to_the_size(
     size: int | tuple[int, int], shape: tuple[int, int], tmp_path: Path
 ) -> None:
-    """A side, or height and width."""
+    """The size is a side, or height and width."""
     for name in "ab":
         (tmp_path / "mine" / name).mkdir(parents=True)
         Image.fromarray(np.zeros((6, 9), np.uint8)).save(tmp_path / "mine" / name / "0.png")

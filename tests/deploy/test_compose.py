@@ -101,7 +101,7 @@ class Stack:
         return found
 
     def sql(self, query: str, role: str = "owner") -> str:
-        """As text; what the server refuses, as its message."""
+        """The answer as text; what the server refuses, as its message."""
         [db] = self.ids("db")
         line = f"PGPASSWORD=$(cat /run/secrets/db_{role}) psql -h 127.0.0.1 -U archsearch_{role} "
         line += '-At archsearch -c "$0"'
@@ -214,7 +214,7 @@ def test_containers_are_locked_down(stack: Stack) -> None:
 
 
 def test_workers_have_no_way_out(stack: Stack) -> None:
-    """Not even to the next network, where a container that may download finds the gateway."""
+    """They do not even reach the next network, where a container that may download finds the gateway."""
     [gateway] = stack.inspect("gateway")
     address = gateway["NetworkSettings"]["Networks"][f"{stack.project}_edge"]["IPAddress"]
     line = f"import socket; socket.create_connection(({address!r}, 8080), 3); print('out')"
@@ -267,7 +267,7 @@ def test_a_backup_brings_all_rows_back(stack: Stack) -> None:
 
 
 def test_another_machine_may_join(stack: Stack) -> None:
-    """Through the port that the override publishes, with the worker's password alone."""
+    """It joins through the port that the override publishes, with the worker's password alone."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         stack.env["DB_PORT"] = str(free.getsockname()[1])
@@ -287,7 +287,8 @@ def test_another_machine_may_join(stack: Stack) -> None:
 
 
 def test_no_secret_is_in_logs_commands_or_environments(stack: Stack) -> None:
-    """Nor in the environment of any process: `docker inspect` shows what a container is given."""
+    """No secret is in the environment of any process either: `docker inspect` shows what a container is
+    given."""
     secrets = [path.read_text().strip().split(":", 1)[-1] for path in (stack.folder / "secrets").iterdir()]
     said = json.dumps(stack.inspect()) + stack.compose("logs").stdout.decode()
     said += "".join(docker("top", c["Id"], "-eo", "pid,args") for c in stack.inspect() if running(c))

@@ -33,7 +33,7 @@ def checked(*words: str) -> str:
 
 @pytest.fixture(scope="module")
 def stack() -> dict[str, Any]:
-    """As compose reads it, with GPUs and every profile."""
+    """The stack as compose reads it, with GPUs and every profile."""
     words = ["-f", FILES[0], "-f", FILES[1], "--profile", "tools", "config", "--no-path-resolution"]
     loaded: dict[str, Any] = yaml.safe_load(checked("docker-compose", *words))
     return loaded

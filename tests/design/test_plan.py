@@ -45,7 +45,7 @@ def test_twins_share_a_number_and_nothing_else_does() -> None:
 
 
 def test_more_seeds_begin_with_the_same_runs() -> None:
-    """So that queued trials keep their numbers."""
+    """Queued trials must keep their numbers."""
     more = OWN.with_seeds(5)
     few = list(OWN.runs())
     assert list(itertools.islice(more.runs(), len(few))) == few

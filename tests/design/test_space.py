@@ -109,7 +109,7 @@ def test_the_only_arm_is_recorded_all_the_same(tiny: StudySpec) -> None:
 
 
 def test_an_architecture_is_made_of_the_drawn_and_of_the_shared(tiny: StudySpec) -> None:
-    """No value at its default, no two alike."""
+    """No value is at its default, and no two are alike."""
     space = replace(
         tiny.space, widths=((4,), (6,)), kernel=5, padding="valid", stem_pool=True, transition="pool",
         head="flatten",

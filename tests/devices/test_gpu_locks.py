@@ -131,7 +131,7 @@ def test_a_place_that_is_taken_leaves_no_descriptor_behind() -> None:
 
 
 def hold(folder: str, gpus: list[str]) -> None:
-    """As a replica does: takes a GPU, notes that it has it, and holds it; notes a second holder as well."""
+    """Acts as a replica: takes a GPU, notes that it has it, and holds it; notes a second holder as well."""
     while (claim := try_claim(gpus)) is None:
         time.sleep(0.005)
     note = os.open(f"{folder}/{claim.gpu}.holder", os.O_RDWR | os.O_CREAT)

@@ -244,7 +244,7 @@ def test_a_worker_that_has_its_gpu_alone_is_not_bounded(driver: Driver) -> None:
 
 
 def test_what_surely_exceeds_the_rest_of_the_share_is_refused(driver: Driver) -> None:
-    """To the byte. What is allocated is the images, which a trial needs beside."""
+    """The bound is exact to the byte. What is allocated is the images, which a trial needs besides."""
     least = least_bytes(WIDE, 256, "sgd", False)
     driver.share, driver.allocated = 0.25, 100 * MIB
     driver.total = 4 * (least + 100 * MIB)

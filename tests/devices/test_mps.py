@@ -92,7 +92,7 @@ def test_a_daemon_that_hangs_or_cannot_be_started_serves_nobody(
 @pytest.mark.gpu
 @pytest.mark.skipif(not visible_gpus() or shutil.which(PROGRAM) is None, reason="needs a GPU and its MPS")
 def test_the_program_answers_where_a_daemon_runs_and_fails_where_none_does(tmp_path: Path) -> None:
-    """In a folder of its own, so that it harms nobody's."""
+    """The daemon runs in a folder of its own, so that it harms nobody's."""
     env = os.environ | {f"CUDA_MPS_{name}_DIRECTORY": str(tmp_path) for name in ("PIPE", "LOG")}
 
     def told(words: list[str], command: str = "") -> int:

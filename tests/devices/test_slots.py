@@ -55,7 +55,7 @@ def test_a_cpu_is_taken_without_asking_for_gpus(machine: pytest.MonkeyPatch) -> 
 
 
 def test_gpus_have_the_drivers_names_or_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And are none where torch cannot use them, whatever the driver lists."""
+    """There are none where torch cannot use them, whatever the driver lists."""
     monkeypatch.setattr(slots, "visible_gpus", lambda: list(TWO))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
@@ -81,7 +81,7 @@ def test_gpus_have_the_drivers_names_or_numbers(monkeypatch: pytest.MonkeyPatch)
 def test_a_container_has_the_cores_that_it_is_given(
     monkeypatch: pytest.MonkeyPatch, quota: str, workers: int
 ) -> None:
-    """As --cpus bounds them; never more than the process may use, and always one."""
+    """The cores are as --cpus bounds them; never more than the process may use, and always at least one."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)))
     monkeypatch.setattr(Path, "read_text", lambda path: {"/sys/fs/cgroup/cpu.max": quota}[str(path)])
     assert len(slots_for("auto", "cpu")) == workers

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 
 import pytest
 
-from models.architecture import MAX_STAGES, Architecture, Stage
+from models.architecture import LATER, MAX_STAGES, Architecture, Stage
 from models.arms.arm import ARMS
 from models.heads import HEADS
 from models.inits import INITS
@@ -58,6 +59,23 @@ def test_fingerprint_is_recorded() -> None:
     """Stored studies are compared by it, so it may not change by accident."""
     assert preset("post").fingerprint() == "85231f6ed7111ba3"
     assert preset("resnet20").fingerprint() == "9235e0bfc3e2d8ac"
+
+
+def test_a_field_that_came_later_changes_nothing_that_was_stored_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Here it is the stem's pooling, and the nets of before are those that have none."""
+    old, new = preset("resnet20"), dataclasses.replace(preset("resnet20"), stem_pool=True)
+    stored = {key: value for key, value in json.loads(old.to_json()).items() if key != "stem_pool"}
+    with pytest.raises(ValueError, match="an architecture has the keys"):
+        Architecture.from_json(json.dumps(stored))
+    fingerprint_then = hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()[:16]
+    monkeypatch.setitem(LATER, "stem_pool", False)
+    assert Architecture.from_json(json.dumps(stored)) == old
+    assert json.loads(old.to_json()) == stored
+    assert old.fingerprint() == fingerprint_then
+    assert Architecture.from_json(new.to_json()) == new
+    assert new.fingerprint() != old.fingerprint()
 
 
 def test_fingerprint_ignores_what_the_arm_does_not_use() -> None:

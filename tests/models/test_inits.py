@@ -11,7 +11,7 @@ from models.network import build
 from models.presets import preset
 
 VARIANCE = {"he": 2.0, "default": 1 / 3}
-"""Times fan-in. PyTorch's default is a sixth of He's, which is why plain stacks vanish."""
+"""Variance times fan-in. PyTorch's default is a sixth of He's, which is why plain stacks vanish."""
 
 
 @pytest.mark.parametrize("init", INITS)

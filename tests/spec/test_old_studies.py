@@ -12,7 +12,8 @@ from search.errors import SpecError
 from search.spec.study import StudySpec
 from search.spec.study_file import find_study, load_spec
 from search.spec.tables import Space
-from search.storage.studies import open_study
+from search.storage.studies import open_study, spec_of
+from search.storage.study_record import StudyRecord
 from tests.support.made_up import Gated, Halved, group_norm, installed
 from tests.support.studies import TINY, tiny_spec
 
@@ -67,6 +68,25 @@ def test_keys_that_were_added_later_are_left_out_at_their_defaults_alone(tmp_pat
     assert changed.canonical()["search"]["baseline"] == "residual"
     assert StudySpec.from_canonical("tiny", changed.canonical()).search == changed.search
     assert StudySpec.from_canonical("tiny", canonical).search.baseline == "plain"
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "value", "says"),
+    [
+        ("space", "block", ["plain", "unheard"], "space.block must be one of "),
+        ("space", "norm", ["unheard"], "space.norm must be one of "),
+        ("space", "unheard", 1, "space.unheard is not a key here"),
+        ("data", "name", "unheard", "data.name must be one of "),
+        ("search", "baseline", "unheard", "search.baseline must be one of "),
+    ],
+)
+def test_a_study_of_another_installation_says_what_is_lacking(
+    tmp_path: Path, table: str, key: str, value: object, says: str
+) -> None:
+    canonical = tiny_spec(tmp_path).canonical()
+    canonical[table][key] = value
+    with pytest.raises(SpecError, match=f"the study 'wide' was made by another installation: {says}"):
+        spec_of(None, "wide", StudyRecord({"spec": canonical}))
 
 
 def test_a_trial_keeps_its_fingerprint(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ DIGITS = load_spec(STUDIES / "digits.toml")
 
 @pytest.mark.parametrize("path", sorted(STUDIES.glob("*.toml")), ids=lambda path: path.stem)
 def test_a_spec_comes_back_from_what_is_stored(path: Path) -> None:
-    """All but how it is to be confirmed, which may change."""
+    """Everything comes back but how it is to be confirmed, which may change."""
     spec = load_spec(path)
     stored = json.loads(json.dumps(spec.canonical()))
     assert stored == spec.canonical(), "JSON as it is"

@@ -313,7 +313,7 @@ LATE: dict[str, Late] = {
 
 
 def test_a_worker_taken_for_dead_writes_nothing_over_its_successor(study_url: str) -> None:
-    """Neither while that runs the trial nor when it has finished it."""
+    """It writes nothing while its successor runs the trial, nor when that has finished it."""
     study, first, second = two_workers(study_url)
     trial = study.ask()
     trial_id = trial_id_of(trial)
@@ -625,7 +625,7 @@ def test_what_is_remembered_is_of_the_trial_that_is_asked_for(study_url: str) ->
 
 
 def test_a_trial_that_is_not_its_own_is_read_anew_each_time(study_url: str) -> None:
-    """Another worker's, and one that it has given back."""
+    """Such a trial is another worker's, or one that it has given back."""
     study, first, second = two_workers(study_url)
     trial_id = trial_id_of(study.ask())
     for epoch in (1, 2):
@@ -699,7 +699,7 @@ def test_a_second_end_does_not_replace_the_first(study_url: str) -> None:
 
 
 def test_a_made_trial_whose_answer_was_lost_is_given_out_again(study_url: str) -> None:
-    """Only to the worker that made it, in the study that it is of."""
+    """It goes only to the worker that made it, in the study that it is of."""
     study, first, second = two_workers(study_url)
     a_study(study_url, "t")
     trial = study.ask()

@@ -73,7 +73,8 @@ def test_a_wrong_or_missing_password_is_told_without_it(
 
 @pytest.mark.process
 def test_no_secret_is_seen_anywhere(guarded: PostgresServer, password_file: Path, tmp_path: Path) -> None:
-    """Not in arguments, environment, output, files that the search leaves, tables, or the dashboard."""
+    """None is seen in arguments, environment, output, files that the search leaves, tables, or the
+    dashboard."""
     url = guarded.new_database()
     (tmp_path / "tiny.toml").write_text(TINY.replace("epochs = 3", "epochs = 60"))
     env = os.environ | {"OPTUNA_STORAGE": url, "ARCHSEARCH_CHECKPOINT_SECONDS": "0"}

@@ -80,7 +80,8 @@ def far_east(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_the_clock_is_the_databases_in_utc_wherever_one_is(study_url: str, far_east: None) -> None:
-    """Also where the session's time zone is another: two workers would take each other for dead."""
+    """It is so even if the session's time zone is another: otherwise two workers would take each other for
+    dead."""
     _, claims = joined(study_url)
     with transaction(claims) as session:
         if statement := EAST.get(claims.leases.dialect):
@@ -91,7 +92,7 @@ def test_the_clock_is_the_databases_in_utc_wherever_one_is(study_url: str, far_e
 
 
 def test_a_trial_without_a_sign_of_life_is_as_old_as_its_start(study_url: str, far_east: None) -> None:
-    """As other versions of Optuna leave them."""
+    """Other versions of Optuna leave such trials."""
     study, first, second = two_workers(study_url)
     study.ask()
     with transaction(first) as session:
@@ -268,7 +269,7 @@ def is_taken(session: Session, leases: Leases, study: Study, trial_id: int) -> N
 
 @pytest.mark.parametrize("again", [releases, is_taken])
 def test_what_stays_and_what_goes_when_a_trial_is_queued_again(study_url: str, again: Again) -> None:
-    """Of its own, and nothing of its neighbour's."""
+    """The trial loses what is its own, and its neighbour loses nothing."""
     opened, claims = joined(study_url)
     opened.enqueue_trial({"x": 0.5}, user_attrs={"note": 1})
     trials = [opened.ask() for _ in range(2)]
@@ -339,7 +340,7 @@ def test_a_worker_elsewhere_counts_while_it_gives_signs_of_life(study_url: str) 
 
 
 def test_workers_of_this_machine_are_not_elsewhere(study_url: str) -> None:
-    """Also those of another container or an earlier boot, which share its host name."""
+    """Nor are those of another container or an earlier boot, which share its host name."""
     study, claims = joined(study_url, f"{socket.gethostname()}/0815:1:aa")
     study.ask()
     study.add_trials(queued(1.0))

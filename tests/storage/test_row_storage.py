@@ -39,7 +39,7 @@ def test_counting_begins_at_one(study_url: str) -> None:
 
 
 def test_optuna_reads_through_it(study_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With its cache and without."""
+    """Optuna reads with its cache and without."""
     calls: list[int] = []
     stock = RowStorage._get_trials
 

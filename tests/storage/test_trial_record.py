@@ -95,7 +95,7 @@ def test_none_is_left_out_and_nothing_else_is() -> None:
 
 @pytest.mark.parametrize("name", ["architecture", "params", "number", "stored", "no_such_thing", "trial"])
 def test_what_is_no_field_is_refused(name: str) -> None:
-    """Also the stored names of fields that are called otherwise, and what is computed."""
+    """So are the stored names of fields that are called otherwise, and what is computed."""
     with pytest.raises(TypeError, match=f"TrialRecord has no attribute {name}"):
         TrialRecord.attributes(arm="plain", **{name: 1})
 

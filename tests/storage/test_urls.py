@@ -53,7 +53,7 @@ def test_a_file_may_have_any_name(tmp_path: Path) -> None:
 def test_a_password_on_the_command_line_is_warned_of(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Once; one in the environment is nobody else's to read."""
+    """The warning comes once; a password in the environment is nobody else's to read."""
     monkeypatch.setattr(errors, "_told", set())
     url = "postgresql+psycopg://me:hush@host/search"
     monkeypatch.setenv("OPTUNA_STORAGE", url)

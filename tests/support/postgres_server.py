@@ -68,7 +68,7 @@ class PostgresServer:
         )
 
     def stop(self, at_once: bool = False) -> None:
-        """Fast: clients are thrown out. `at_once`: as a crash would."""
+        """Stops fast: clients are thrown out. `at_once`: stops as a crash would."""
         self.process.send_signal(signal.SIGQUIT if at_once else signal.SIGINT)
         self.process.wait(60)
 

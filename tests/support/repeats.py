@@ -45,7 +45,7 @@ class Repeats(Bench):
         return beside(self.study, name).get_trials()
 
     def rewrite(self, *statements: str) -> None:
-        """As if something else had been stored."""
+        """Changes the database as if something else had been stored."""
         with transaction(self.claims.direct) as session:
             for statement in statements:
                 session.connection().exec_driver_sql(statement)

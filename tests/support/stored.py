@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 
 
 def stored_trials(database: Path, name: str) -> list[FrozenTrial]:
-    """None of them where the study is yet to be made."""
+    """The stored trials; none where the study is yet to be made."""
     if not _has_tables(database):
         return []
     storage = optuna.storages.RDBStorage(f"sqlite:///{database}", skip_table_creation=True)
@@ -24,7 +24,8 @@ def stored_trials(database: Path, name: str) -> list[FrozenTrial]:
 
 
 def _has_tables(database: Path) -> bool:
-    """Looked up without Optuna, which would make them beside the command that is making them."""
+    """Whether the tables exist, looked up without Optuna, which would make them beside the command that is
+    making them."""
     if not database.exists():
         return False
     with contextlib.closing(sqlite3.connect(database, timeout=60)) as connection:

@@ -178,7 +178,7 @@ def test_a_study_name_is_no_path(name: str, tmp_path: Path, monkeypatch: pytest.
 
 
 def test_studies_of_one_name_in_two_databases_have_two_folders() -> None:
-    """And two names that are one as a path: nobody continues another study's trial 0."""
+    """So have two names that are one as a path: nobody continues another study's trial 0."""
     folders = {
         StudyCheckpoints.of(*names).folder for names in (("d", "a"), ("d", "b"), ("d/", "a"), ("d:", "a"))
     }
@@ -245,7 +245,8 @@ class Malicious:
 def test_a_checkpoint_runs_no_code(
     two: tuple[Checkpoints, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not even with a manifest that fits: whoever may write one there may not run code as the worker."""
+    """It runs none even with a manifest that fits: whoever may write one there may not run code as the
+    worker."""
     kept, path = two
     monkeypatch.chdir(tmp_path)
     scratch = tmp_path / "evil.pt"

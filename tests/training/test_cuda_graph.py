@@ -55,7 +55,7 @@ def nothing_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def tapes(monkeypatch: pytest.MonkeyPatch) -> list[Tape]:
-    """Those of the runs that follow."""
+    """Tapes of the runs that follow."""
     made: list[Tape] = []
 
     def new(_: torch.device) -> Tape:
@@ -122,7 +122,7 @@ def test_a_run_that_was_interrupted_is_captured_anew(
 
 
 class Breaks(Tape):
-    """At the end of the recording, as CUDA does it."""
+    """Fails at the end of the recording, as CUDA does."""
 
     def record(self, step: Callable[[], None]) -> None:
         super().record(step)
@@ -173,7 +173,7 @@ def test_replays_that_diverge_are_found_out(digits: TrainingData, tapes: list[Ta
 
 
 def test_memory_is_given_back_however_a_run_ends(digits: TrainingData, tapes: list[Tape]) -> None:
-    """Without waiting for the garbage collector: gradients lie in the graph's memory."""
+    """Nothing waits for the garbage collector: gradients lie in the graph's memory."""
     runs: list[weakref.ref[Any]] = []
     network = build(small(), 0)
 
@@ -308,7 +308,8 @@ def test_a_collector_that_is_off_stays_off(cuda: list[str]) -> None:
 def test_kernels_are_tried_out_on_gpus_alone(
     device: str, before: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Or where whoever runs it has said so; what was before is there again, also after an error."""
+    """They are also tried out where whoever runs it has said so; what was before is there again, also after
+    an error."""
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", before)
     with suppress(ValueError), fixed_shapes(torch.device(device)):
         assert torch.backends.cudnn.benchmark == (before or device == "cuda")

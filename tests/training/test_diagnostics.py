@@ -110,7 +110,7 @@ def test_residual_gradients_are_healthy_at_any_depth(digits: TrainingData, block
 def test_branches_that_start_at_zero_are_measured_when_they_move(
     digits: TrainingData, block: str, norm: str
 ) -> None:
-    """At the first step their convs get no gradient at all, which is no vanishing."""
+    """Their convs get no gradient at all at the first step, which is no vanishing."""
     network = build(stack(block, norm, "he", 3, zero_branch=True), seed=0)
     assert Probe(network).is_silent()
     result = train(network, digits, dataclasses.replace(CONFIG, lr=0.01), lambda _: None)
@@ -126,7 +126,8 @@ def test_branches_that_start_at_zero_are_measured_when_they_move(
 def test_other_branches_are_measured_at_the_first_step(
     digits: TrainingData, block: str, norm: str, zero_branch: bool
 ) -> None:
-    """Before the network has learned: a plain stack has no branch that could start at zero."""
+    """They are measured before the network has learned: a plain stack has no branch that could start at
+    zero."""
     network = build(stack(block, norm, "he", 1, zero_branch), seed=0)
     assert not Probe(network).is_silent()
     result = train(network, digits, dataclasses.replace(CONFIG, lr=0.01), lambda _: None)
@@ -212,7 +213,7 @@ def test_an_epoch_is_measured_at_its_last_step(digits: TrainingData) -> None:
     before: list[list[torch.Tensor]] = []
 
     def note() -> bool:
-        """Is asked before every step."""
+        """The run asks this before every step."""
         before.append([conv.weight.detach().double() for conv in convs])
         return False
 

@@ -84,7 +84,7 @@ def test_sgd_is_that_of_torch_bit_for_bit(rate: type, momentum: float, decay: fl
 @pytest.mark.parametrize("rate", [float, Tensor])
 @pytest.mark.parametrize("decay", [0.0, 0.03])
 def test_adamw_is_that_of_torch_bit_for_bit(rate: type, decay: float) -> None:
-    """With torch's own betas and eps."""
+    """Both have torch's own betas and eps."""
     first, second, steps = ([torch.zeros_like(p) for p in tensors(0)] for _ in range(3))
     steps = [torch.zeros(()) for _ in steps]
 

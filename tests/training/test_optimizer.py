@@ -57,8 +57,8 @@ def test_steps_are_those_of_torch_bit_for_bit(changes: dict[str, object], as_ten
 
 @pytest.mark.parametrize("kind", ["sgd", "adamw"])
 def test_norms_biases_and_scalars_do_not_decay(kind: str) -> None:
-    """Of a network that has all three. A step with gradients of zero is decay alone: lr times decay of what
-    is there. With other gradients all of them move."""
+    """The network has all three. A step with gradients of zero is decay alone: lr times decay of what is
+    there. With other gradients all of them move."""
     network = build(small("preact", norm="batch", zero_branch=True), 0)
     assert {p.ndim for p in network.parameters()} == {0, 1, 2, 4}
     with torch.no_grad():

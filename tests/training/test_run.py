@@ -87,7 +87,7 @@ def test_an_interrupted_run_ends_bit_for_bit_as_one_that_was_not(
     whole: tuple[Architecture, TrainConfig, Trained],
     stops: tuple[int, ...],
 ) -> None:
-    """Stopped before these of 48 steps, at the ends of epochs and in their midst."""
+    """The run is stopped before these of 48 steps, at the ends of epochs and in their midst."""
     architecture, config, expected = whole
     assert_same(run_in_pieces(architecture, digits, config, stops, tmp_path), expected)
 
@@ -178,8 +178,8 @@ def test_a_run_sees_the_batches_of_its_settings_and_validates_every_epoch(digits
 def test_an_epoch_tells_the_averages_over_its_steps_and_over_the_validation_part(
     digits: TrainingData,
 ) -> None:
-    """By hand, of a network that stands still: no two of the four numbers are alike. Labels are smoothed in
-    training alone."""
+    """They are computed by hand, for a network that stands still: no two of the four numbers are alike.
+    Labels are smoothed in training alone."""
     config = dataclasses.replace(CONFIG, lr=0.0, batch_size=100, label_smoothing=0.3)
     network = Linear()
     result = train(network, digits, config, lambda _: None)
@@ -300,7 +300,8 @@ def test_a_run_that_diverges_is_stopped_at_once(
 
 
 def test_a_loss_far_above_the_start_is_a_divergence_when_warm_up_is_over(digits: TrainingData) -> None:
-    """Step by step on a CPU, and at the end of an epoch where to look would make a GPU wait."""
+    """The loss is looked at step by step on a CPU, and at the end of an epoch where to look would make a GPU
+    wait."""
     run = TrainingRun(Linear(), digits, dataclasses.replace(CONFIG, warmup=0.25))  # 8 of 32 steps
     run.loss_at_start = 2.0
     high, inf, nan = 2 * DIVERGED_LOSS * 1.01, math.inf, math.nan
@@ -344,7 +345,7 @@ def test_a_loss_that_is_high_from_the_start_is_no_divergence(digits: TrainingDat
 
 
 def test_clipping_bounds_the_norm_of_the_whole_gradient(digits: TrainingData) -> None:
-    """In one step without momentum, which moves all weights together by the rate times that norm."""
+    """One step without momentum moves all weights together by the rate times that norm."""
     moved: dict[float | None, Tensor] = {}
     for clip in (None, 1e6, 0.1):
         network = Linear()

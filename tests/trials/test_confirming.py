@@ -280,7 +280,7 @@ def test_a_reading_counts_before_it_is_done(worker: Worker, monkeypatch: pytest.
 def test_a_run_that_is_to_be_trained_again_looks_at_none(
     worker: Worker, looks: Looks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As one that was told to stop in its last epoch, while its reports were written."""
+    """Such a run was told to stop in its last epoch, while its reports were written."""
     assert worker.run(after(7)).state == TrialState.WAITING
     with monkeypatch.context() as patched:
 

@@ -58,7 +58,7 @@ def test_the_value_is_the_mean_of_the_last_three_epochs_or_of_as_many_as_there_a
 
 
 def test_a_pruned_run_has_the_last_value_that_it_reported() -> None:
-    """As Optuna means it; its validation accuracy is a mean as any other's."""
+    """Optuna defines it so; the run's validation accuracy is a mean like any other's."""
     run = result("stopped", epochs=4)
     run = replace(run, epochs=(*run.epochs[:3], epoch(4, val_accuracy=0.125)))
     ending = ending_of(small(), 10, run)

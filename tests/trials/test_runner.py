@@ -81,7 +81,7 @@ class Spy(Listener):
 
 @pytest.fixture
 def spies(monkeypatch: pytest.MonkeyPatch) -> list[Spy]:
-    """One for every attempt; those that a test puts here before are used first."""
+    """Spies, one for every attempt; those that a test puts here before are used first."""
     made: list[Spy] = []
     of_the_product = TrialRunner.listeners_of
 
@@ -230,7 +230,7 @@ def test_a_trial_beyond_the_gpu_is_out_of_memory(bench: Bench, monkeypatch: pyte
 def test_a_gpu_that_fails_gives_the_trial_back_with_the_cause(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """For another worker; after three of them it is the trial that is to blame."""
+    """The trial is for another worker; after three of them it is the trial that is to blame."""
     monkeypatch.setattr(runner, name, failing(torch.AcceleratorError("CUDA error: unknown error")))
     for attempt in (1, 2, 3):
         with pytest.raises(DeviceError, match="the GPU failed: CUDA error: unknown error"):
@@ -276,7 +276,7 @@ def test_of_a_long_traceback_the_end_is_kept(bench: Bench, monkeypatch: pytest.M
 
 
 def test_a_parameter_that_the_space_does_not_know_fails_that_trial_alone(bench: Bench) -> None:
-    """As one that a person has queued."""
+    """Such a trial is one that a person has queued."""
     bench.study.enqueue_trial({"block": "plain", "norm": "layer"})
     trial = bench.run()
     assert (trial.state, trial.user_attrs["outcome"]) == (TrialState.FAIL, "error")

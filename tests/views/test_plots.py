@@ -48,7 +48,7 @@ def test_a_long_title_takes_lines_and_the_panels_make_room() -> None:
 
 @pytest.mark.parametrize("words", [1, 100])
 def test_the_legend_is_below_the_axis_whatever_the_title_takes(words: int) -> None:
-    """At least 50 pixels: labels of ticks and the axis' title are between them."""
+    """The distance is at least 50 pixels: labels of ticks and the axis' title are between them."""
     layout = panels("word " * words).layout
     assert -layout.legend.y * (HEIGHT - layout.margin.t - layout.margin.b) >= 50
 

@@ -65,7 +65,7 @@ def test_figures_lie_in_attributes_of_the_prefix_and_their_name(study: Study) ->
 
 
 def test_figures_arrive_in_the_order_of_their_names(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else in that of a set, which is another one in every process."""
+    """Otherwise they would arrive in that of a set, which is another one in every process."""
     unsorted = {name: json.dumps({"layout": {"title": {"text": name}}}) for name in NAMES[3:] + NAMES[:3]}
     monkeypatch.setattr(_app, "get_plotly_graph_objects", lambda attrs: unsorted)
     assert list(figures(study)) != NAMES

@@ -12,7 +12,7 @@ from search.web.guard import Guard, host_name, is_loopback
 from search.web.passwords import Logins, password_hash
 
 ADA = password_hash(b"pa:ss w\xc3\xb6rd", ln=10, p=1)
-"""Cheap, for tests; its password has a colon, a space and an umlaut."""
+"""A cheap hash, for tests; its password has a colon, a space and an umlaut."""
 
 
 def basic(user: str, password: str) -> str:

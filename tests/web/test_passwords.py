@@ -15,7 +15,7 @@ from search.web import passwords
 from search.web.passwords import HASH, Logins, is_password, make_login, password_hash, read_logins
 
 ADA = password_hash(b"pa:ss w\xc3\xb6rd", ln=10, p=1)
-"""Cheap, for tests; its password has a colon, a space and an umlaut."""
+"""A cheap hash, for tests; its password has a colon, a space and an umlaut."""
 BOB = password_hash(b"bob's", ln=10, p=1)
 
 

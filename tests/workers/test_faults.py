@@ -48,7 +48,7 @@ def short_breath(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Of the three, those that most people use."""
+    """A database of a kind that most people use: two of the three kinds."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/search.db"
     server: PostgresServer = request.getfixturevalue("postgres")
@@ -68,7 +68,7 @@ def finished(study: Study) -> list[TrialRecord]:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[PostgresServer]:
-    """One that may be stopped: it serves nobody else."""
+    """A server that may be stopped: it serves nobody else."""
     with PostgresServer(tmp_path / "server") as server:
         yield server
 
@@ -91,7 +91,7 @@ def test_a_hundred_killed_workers_lose_nothing(url: str, tiny: StudySpec) -> Non
 
 
 def a_running_worker(study: Study, crew: Crew, rng: random.Random) -> int:
-    """Its index, as soon as there is one."""
+    """The index of a running worker, as soon as there is one."""
     while True:
         names = [record.worker for record in records_of(study) if record.is_running]
         pids = {int(name.split(":")[1]) for name in names if name}
@@ -106,7 +106,8 @@ def a_running_worker(study: Study, crew: Crew, rng: random.Random) -> int:
 def test_workers_outlive_their_database(
     server: PostgresServer, tiny: StudySpec, kind: str, seconds: float
 ) -> None:
-    """Away for longer than the grace: nobody is declared dead, nothing is lost, no worker ends."""
+    """The database is away for longer than the grace: nobody is declared dead, nothing is lost, no worker
+    ends."""
     if kind == "freeze" and not seconds:
         pytest.skip("frozen for no time is not frozen")
     budget = 24
@@ -134,7 +135,7 @@ def test_workers_outlive_their_database(
 def test_a_worker_that_joins_while_the_database_is_away_waits_for_it(
     server: PostgresServer, tiny: StudySpec
 ) -> None:
-    """As one does that replaces another."""
+    """It joins as one does that replaces another."""
     url = server.new_database()
     study = open_study(url, "s", tiny, "data", 4)
     server.stop()
@@ -342,7 +343,7 @@ def train_for_real(job: Job) -> None:
 def real_trial(
     folder: Path, name: str, stop: Callable[[Study, Any, int], None], stops: int, text: str = REAL
 ) -> FrozenTrial:
-    """Really trained, by a worker that is stopped `stops` times and replaced each time."""
+    """A trial that is really trained, by a worker that is stopped `stops` times and replaced each time."""
     (folder / "real.toml").write_text(text)
     spec = load_spec(folder / "real.toml")
     fingerprint = load(spec.data).fingerprint()
@@ -363,7 +364,7 @@ def real_trial(
 
 
 def same_run(trial: FrozenTrial, other: FrozenTrial) -> None:
-    """Bit for bit."""
+    """Asserts that the two runs are the same, bit for bit."""
     assert trial.intermediate_values == other.intermediate_values
     one, two = TrialRecord(trial), TrialRecord(other)
     for name in (
@@ -390,7 +391,8 @@ def test_a_trial_killed_again_and_again_ends_bit_for_bit_as_one_that_was_not(
 
 
 def test_interrupted_every_few_seconds_it_ends_bit_for_bit_as_without(tmp_path: Path) -> None:
-    """As on machines that are lent for moments. Being told to stop spends no attempt, however often."""
+    """Machines that are lent for moments interrupt like this. Being told to stop spends no attempt, however
+    often."""
     rng = random.Random(0)
     text = REAL.replace("epochs = 60", "epochs = 400")
 

@@ -144,7 +144,8 @@ class Claims:
 
 
 class Beats:
-    """In place of the event that ends a heart: time passes by what it waits, and it ends after some beats."""
+    """A stand-in for the event that ends a heart: time passes by what it waits, and it ends after some
+    beats."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock, self.left = clock, 0
@@ -214,7 +215,7 @@ def test_trials_of_the_silent_are_taken_after_a_grace_of_contact(beating: Beatin
 
 @pytest.mark.parametrize("error", [AWAY, sqlalchemy.exc.OperationalError("SELECT 1", {}, Exception("away"))])
 def test_an_outage_shorter_than_three_intervals_breaks_contact(beating: Beating, error: Exception) -> None:
-    """Where the grace is as short as may be, others were silent as long as this worker."""
+    """Others were silent as long as this worker where the grace is as short as may be."""
     beating.beat(4)
     assert beating.heart.contact.lasts(20)
     reaped = beating.reaped

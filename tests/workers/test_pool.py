@@ -172,7 +172,7 @@ def test_only_those_that_were_killed_lately_count(first: float, again: bool) -> 
 
 
 def test_the_word_to_stop_ends_all_and_starts_none() -> None:
-    """Also those that wait for a GPU, and those that are killed meanwhile."""
+    """It ends also those that wait for a GPU, and those that are killed meanwhile."""
     held = try_claim(["GPU-a"])
     assert held is not None
     pool = Pool(LIVES, LIVES, gpus=("GPU-a", "GPU-b"))
