@@ -27,7 +27,7 @@ def measure(workers: int = 64, plans: tuple[tuple[int, float], ...] = PLANS) -> 
     cores = os.cpu_count() or 1
     table = Table(
         f"{workers} workers on one PostgreSQL",
-        f"{workers} processes of the real loop, heart and storage; a trial sleeps, awake every 50 ms, and "
+        f"{workers} processes of the real loop and storage; a trial sleeps, awake every 50 ms, and "
         "reports three epochs. Once all have joined, from the first trial's start to the last one's end. "
         f"Least: trials x seconds / workers; and for the {cores} cores that workers and server share, CPU of "
         "all / cores.",

@@ -98,15 +98,19 @@ class Plan:
         return next(n for n in range(MIN_PAIRS, 100) if len(self.depths) * 2.0 ** (1 - n) < ALPHA)
 
     def hypotheses(self) -> dict[str, str]:
-        """The hypotheses in words, by name."""
+        """The hypotheses in words, by name; those on depth where the baseline has two depths or more."""
         rivals, baseline = " and ".join(self.rivals), self.baseline
         deepest, points = max(self.depths), f"{self.margin:g} point{'s' * (self.margin != 1)}"
-        return {
+        at_each_depth = {
             "beats": f"At each depth, {rivals} against {baseline}, each under its own best recipe: the mean "
             f"paired difference of test accuracy exceeds {points} (95 % interval above it, "
             "sign-flip p below 0.05 after Holm over the depths).",
             "twins": f"The same with one recipe for both, {baseline}'s best and the rival's best: equal "
             "initial weights, split and batches, only the block differs.",
+        }
+        if self.shallow is None:
+            return at_each_depth
+        return at_each_depth | {
             "degradation": f"{look(baseline).noun.capitalize()}s of {deepest} convs train worse than those "
             f"of {self.shallow}: the mean paired difference of training accuracy is below 0.",
             "interaction": f"From {min(self.depths)} to {deepest} convs, {baseline} loses more test accuracy "

@@ -141,6 +141,13 @@ def test_fewer_than_the_least_seeds_cannot_beat_at_any_depth(depths: int) -> Non
         assert compare_family(family)[0].word == word
 
 
+def test_a_plan_of_one_depth_has_no_hypotheses_on_depth() -> None:
+    one = plan([choice(arm, 9, 0.1) for arm in OURS], seeds=(5,))
+    assert one.shallow is None
+    assert set(one.hypotheses()) == {"beats", "twins"}
+    assert "None" not in str(one.hypotheses())
+
+
 def test_hypotheses_name_the_arms_the_depths_and_the_margin() -> None:
     texts = replace(OWN, baseline="residual", margin=2.5).hypotheses()
     assert "At each depth, plain and preact against residual" in texts["beats"]
