@@ -27,9 +27,8 @@ SLOW = {"postgres": "database", "mariadb": "database", "command": "process", "br
 """Fixtures that make a test slow, with the marker of what it needs."""
 
 
-if (
-    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-):  # as in a script's background: commands would inherit it
+# ignored in the background of a script: the commands that are started here would inherit it
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

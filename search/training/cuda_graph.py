@@ -32,7 +32,7 @@ class Recorder(Protocol):
         """Runs the step's Python, but nothing on the device. A RuntimeError leaves the device as it was."""
 
     def replay(self) -> None:
-        """Does on the device what was recorded, and no Python."""
+        """Replays on the device what was recorded, without Python."""
 
     def free(self) -> None:
         """Gives back what was recorded, and its memory."""

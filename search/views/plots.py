@@ -134,7 +134,7 @@ def empty(figure: go.Figure, text: str = "nothing finished yet") -> go.Figure:
 
 
 def thinned(items: Sequence[Item], most: int) -> list[Item]:
-    """At most `most` of the items, evenly, the same ones at every call."""
+    """The items, evenly thinned out to `most` of them at most; the same ones at every call."""
     step = max(1, math.ceil(len(items) / most))
     return list(items[::step])
 
