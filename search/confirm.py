@@ -127,10 +127,10 @@ def _with_options(spec: StudySpec, options: argparse.Namespace) -> StudySpec:
 
 def _check_unchanged(plan: Plan, spec: StudySpec, options: argparse.Namespace) -> None:
     """Depths and margin were fixed when the confirmation began: one may not choose them by its results."""
-    from search.design.depths import nearest_depths
+    from search.design.recipes import confirmed_depths
 
     for option, asked, fixed in (
-        ("depths", nearest_depths(spec.space, spec.confirm.depths), plan.depths),
+        ("depths", sorted(confirmed_depths(spec)), plan.depths),
         ("margin", spec.confirm.margin, plan.margin),
     ):
         if getattr(options, option) is not None and asked != fixed:

@@ -51,6 +51,7 @@ def run(options: argparse.Namespace) -> int:
     from search.design.space import check_fit
     from search.devices.slots import slots_for
     from search.storage.studies import open_study
+    from search.storage.study_record import record_of_study
     from search.views.terminal import terminal
     from search.workers.heartbeat import heartbeat_settings
     from search.workers.job import Job
@@ -61,6 +62,7 @@ def run(options: argparse.Namespace) -> int:
     check_fit(spec, parts.image_shape, parts.classes, len(parts.train.labels_N))
     slots = slots_for(options.workers, options.device, options.per_gpu)
     study = open_study(url, name, spec, parts.fingerprint(), options.trials)
+    spec = spec.continuing(record_of_study(study).spec or {})
     job = Job(spec, url, name, options.trials, slots[0].device, parts.fingerprint())
     del parts
     console = terminal()

@@ -20,6 +20,8 @@ class Position(NamedTuple):
     arm: str
     lead: bool
     """Whether its parameters come from the sampler; followers copy the lead's."""
+    stratum: int | None = None
+    """The index of its stratum of depth; None where the design has none."""
 
 
 class LeadNotDrawn(Exception):
@@ -31,34 +33,33 @@ class LeadNotDrawn(Exception):
 
 
 def position_of(trial: FrozenTrial, arms: Sequence[str]) -> Position | None:
-    """The place of a trial, by its turn alone: no worker's death can break a group. None for queued trials.
+    """The place of a trial: the one that it was given, or else by its turn alone, so that no worker's death
+    can break a group. None for queued trials.
 
     Group g has turns g·A .. g·A + A-1 with A arms, its lead first; the lead's arm rotates from group to
     group.
     """
-    turn = TrialRecord(trial).turn
+    record = TrialRecord(trial)
+    if record.place is not None:
+        return Position(**record.place)
+    turn = record.turn
     if turn is None:
         return None
     group, position = divmod(turn, len(arms))
     return Position(group, arms[(group + position) % len(arms)], position == 0)
 
 
-def first_turn(group: int, arms: Sequence[str]) -> int:
-    """The turn of a group's lead."""
-    return group * len(arms)
+class _ShownStorage:
+    """A storage that shows a study's trials as `show` gives them. Writing goes through."""
 
-
-class _PartStorage:
-    """A storage in which only some trials exist. Writing goes through."""
-
-    def __init__(self, study: Study, is_there: Callable[[FrozenTrial], bool]) -> None:
-        self._storage, self._study_id, self._is_there = storage_of(study), study_id_of(study), is_there
+    def __init__(self, study: Study, show: Callable[[Sequence[FrozenTrial]], list[FrozenTrial]]) -> None:
+        self._storage, self._study_id, self._show = storage_of(study), study_id_of(study), show
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        trials = self._storage.get_all_trials(study_id, deepcopy=deepcopy, states=states)
-        return [trial for trial in trials if self._is_there(trial)]
+        shown = self._show(self._storage.get_all_trials(study_id, deepcopy=deepcopy))
+        return [trial for trial in shown if states is None or trial.state in states]
 
     def get_study_id_from_name(self, study_name: str) -> int:
         return self._study_id  # a pruner asks at every epoch
@@ -70,5 +71,13 @@ class _PartStorage:
 def arm_view(study: Study, arm: str, also: Callable[[FrozenTrial], bool] = lambda trial: True) -> Study:
     """The study as if `arm` were its only block: what a sampler or pruner is handed. `also`: which ones of
     this arm's trials."""
-    storage = _PartStorage(study, lambda trial: trial.params.get("block") == arm and also(trial))
-    return Study(study_name=study.study_name, storage=storage)  # type: ignore[arg-type]
+
+    def show(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        return [trial for trial in trials if trial.params.get("block") == arm and also(trial)]
+
+    return view_of(study, show)
+
+
+def view_of(study: Study, show: Callable[[Sequence[FrozenTrial]], list[FrozenTrial]]) -> Study:
+    """The study as if its trials were what `show` makes of them, which must not change what it is given."""
+    return Study(study_name=study.study_name, storage=_ShownStorage(study, show))  # type: ignore[arg-type]

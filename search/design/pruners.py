@@ -1,7 +1,9 @@
-"""Pruners: what stops a hopeless trial; in a matched design, one for each arm and depth."""
+"""Pruners: what stops a hopeless trial. In a matched design, one for each arm and depth; in a
+stratified one, the lead decides for its group."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
@@ -9,12 +11,13 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from search.design.depths import NEAR, depth_of, is_near
-from search.design.groups import arm_view
+from search.design.groups import Position, arm_view, position_of
 from search.design.space import block_names
 from search.spec.domains import is_fixed
 from search.spec.study import StudySpec
-from search.spec.tables import Space
-from search.storage.internals import look_again, trial_id_of
+from search.spec.tables import LEAD, Space
+from search.storage.internals import look_again, storage_of, trial_id_of
+from search.storage.trial_record import GOES_ON, TrialRecord
 
 MAKERS: dict[str, Callable[[int], BasePruner]] = {
     "hyperband": lambda epochs: HyperbandPruner(
@@ -24,9 +27,9 @@ MAKERS: dict[str, Callable[[int], BasePruner]] = {
     "median": lambda epochs: MedianPruner(n_startup_trials=5, n_warmup_steps=max(1, epochs // 3)),
     "none": lambda epochs: NopPruner(),
 }
-"""Makers of pruners from the epochs of a trial, for each of search.spec.tables.PRUNERS. Rungs are epochs
-done, from 1. Hyperband halves gently, as deep nets start slowly; of first rungs and factors, these lost least
-of deep plain nets for the epochs that they saved: benchmarks/SEARCH.md."""
+"""Makers of pruners from the epochs of a trial, for each of search.spec.tables.PRUNERS but the lead's. Rungs
+are epochs done, from 1. Hyperband halves gently, as deep nets start slowly; of first rungs and factors, these
+lost least of deep plain nets for the epochs that they saved: benchmarks/SEARCH.md."""
 
 
 class PeerPruner(BasePruner):
@@ -70,10 +73,49 @@ class PeerPruner(BasePruner):
         return self._depths[trial_id]
 
 
+class LeadDecides(BasePruner):
+    """Stops a lead alone, so that no pair is cut: after a fifth of its epochs it goes on if it is in the
+    better half of its arm's trials of its stratum at that epoch, the first of them in any case. That is
+    written down, and then its followers are trained; nothing stops them."""
+
+    def __init__(self, spec: StudySpec) -> None:
+        self._arms, self.rung = spec.space.block, max(1, spec.train.epochs // 5)
+
+    def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        position, values = position_of(trial, self._arms), trial.intermediate_values
+        if not position or not position.lead or TrialRecord(trial).goes_on or self.rung not in values:
+            return False
+        look_again(study)
+        peers = [
+            self._then(other)
+            for other in study.get_trials(deepcopy=False)
+            if other.number != trial.number and self._competes(other, position)
+        ]
+        known = sorted(value for value in [*peers, values[self.rung]] if value is not None)
+        if not values[self.rung] >= known[-max(1, len(known) // 2)]:  # also where it is no number
+            return True
+        storage_of(study).set_trial_system_attr(trial_id_of(trial), GOES_ON, True)
+        return False
+
+    def _competes(self, other: FrozenTrial, position: Position) -> bool:
+        place = position_of(other, self._arms)
+        return place is not None and (place.arm, place.stratum) == (position.arm, position.stratum)
+
+    def _then(self, trial: FrozenTrial) -> float | None:
+        """The value of another trial at that epoch; the least where it had diverged by then, None where it is
+        not there yet, or never was trained."""
+        value = trial.intermediate_values.get(self.rung)
+        if value is not None and not math.isnan(value):
+            return value
+        return -math.inf if TrialRecord(trial).diverged or value is not None else None
+
+
 def make_pruner(spec: StudySpec) -> BasePruner:
     """The pruner of a study."""
+    if spec.search.pruner == LEAD:
+        return LeadDecides(spec) if spec.train.epochs > 1 else NopPruner()
 
     def make() -> BasePruner:
         return MAKERS[spec.search.pruner](spec.train.epochs)
 
-    return make() if spec.search.design == "free" else PeerPruner(make, spec.space)
+    return PeerPruner(make, spec.space) if spec.search.design == "matched" else make()

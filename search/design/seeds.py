@@ -16,7 +16,7 @@ def draw_seed(study_seed: int, number: int) -> int:
 
 def training_seed(spec: StudySpec, trial: FrozenTrial) -> int:
     """Seed of weights, batch order and augmentation: one per group, one per trial outside groups."""
-    position = position_of(trial, spec.space.block) if spec.search.design == "matched" else None
+    position = position_of(trial, spec.space.block) if spec.search.design != "free" else None
     seed = spec.search.seed
     return _seed(seed, 1, position.group) if position else _seed(seed, 2, trial.number)
 

@@ -9,6 +9,12 @@ from dataclasses import asdict
 from typing import Any
 
 import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 
 from models.architecture import Architecture, Stage
 from models.cost import measure_cost
@@ -68,6 +74,20 @@ def _suggest(trial: optuna.Trial, name: str, domain: Domain) -> Any:
     if isinstance(domain.low, int) and isinstance(domain.high, int):
         return trial.suggest_int(name, domain.low, domain.high, log=domain.log)
     return trial.suggest_float(name, domain.low, domain.high, log=domain.log)
+
+
+def distributions(space: Space) -> dict[str, BaseDistribution]:
+    """What `suggest` draws from, by name: Optuna's distributions of all parameters that it records."""
+    names, found = suggested_names(space), dimensions(space)
+    return {name: _distribution(domain) for name, domain in found.items() if name in names}
+
+
+def _distribution(domain: Domain) -> BaseDistribution:
+    if isinstance(domain, tuple):
+        return CategoricalDistribution(domain)
+    if isinstance(domain.low, int) and isinstance(domain.high, int):
+        return IntDistribution(domain.low, domain.high, log=domain.log)
+    return FloatDistribution(domain.low, domain.high, log=domain.log)
 
 
 def values_of(params: Values, space: Space) -> Values:

@@ -68,6 +68,23 @@ class PerStage:
         return tuple(Choices(self.each)(stage) for stage in value)
 
 
+@dataclass(frozen=True)
+class NumberOrSteps:
+    """A rule: how many there are, or a list with the beginning of each, rising."""
+
+    count: Rule
+    each: Rule
+
+    def __call__(self, value: Any) -> int | tuple[int, ...]:
+        if not isinstance(value, list | tuple):
+            return self.count(value)  # type: ignore[no-any-return]
+        found = Choices(self.each)(value)
+        self.count(len(found))
+        if list(found) != sorted(found):
+            raise ValueError("must list numbers that rise")
+        return found
+
+
 def is_fixed(domain: Domain) -> bool:
     """Whether there is nothing to draw."""
     return isinstance(domain, tuple) and len(domain) == 1

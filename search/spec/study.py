@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from search.data.config import DataConfig
@@ -24,6 +24,14 @@ class StudySpec:
     train: TrainSettings
     search: SearchSettings
     confirm: ConfirmSettings
+    open: frozenset[str] = field(default=frozenset(), compare=False)
+    """Keys of [search] that the file leaves to the study, and a new one to the design of today."""
+
+    def continuing(self, stored: Mapping[str, Any]) -> StudySpec:
+        """The spec for a study that is stored, `stored` its canonical spec: what the file leaves out is as it
+        was when the study was made."""
+        kept = {name: value for name, value in stored.get("search", {}).items() if name in self.open}
+        return replace(self, search=replace(self.search, **kept))
 
     def canonical(self) -> dict[str, Any]:
         """Everything that decides a result, as JSON has it. Not the name, nor where the data lies: its

@@ -16,7 +16,15 @@ from search.data.config import DataConfig
 from search.errors import SpecError
 from search.keys import checked, keys_of
 from search.spec.study import StudySpec
-from search.spec.tables import DEFAULT_BASELINE, ConfirmSettings, SearchSettings, Space, TrainSettings
+from search.spec.tables import (
+    DEFAULT_BASELINE,
+    LEAD,
+    PRUNERS,
+    ConfirmSettings,
+    SearchSettings,
+    Space,
+    TrainSettings,
+)
 
 STUDIES = Path("studies")
 DEFAULT_STUDY = "digits"
@@ -73,13 +81,15 @@ def _spec_from(tables: Mapping[str, Any], name: str, seed: int | None) -> StudyS
         if not isinstance(values, dict):
             raise SpecError(f"{key} must be a table, [{key}], got {short(values)}")
     space_values = dict(tables.get("space", {}))
+    search = tables.get("search", {})
     base = obey("space.preset", space_values.pop("preset", None), _preset_or_none)
     spec = StudySpec(
         name=name,
         data=_table(DataConfig, "data", tables.get("data", {})),
         space=_table(Space, "space", space_values, _preset_defaults(base) if base else {}, ["preset"]),
         train=_table(TrainSettings, "train", tables.get("train", {})),
-        search=_table(SearchSettings, "search", tables.get("search", {})),
+        search=_table(SearchSettings, "search", search, _search_defaults(search)),
+        open=frozenset({"design", "pruner"} - search.keys()),
         confirm=_table(ConfirmSettings, "confirm", tables.get("confirm", {})),
     )
     if seed is not None:
@@ -124,17 +134,33 @@ def _preset_defaults(name: str) -> dict[str, Any]:
     }
 
 
+def _search_defaults(given: Mapping[str, Any]) -> dict[str, str]:
+    """What a new study takes for the design and the pruner that a file leaves out. A pruner that judges each
+    trial for itself brings the design along in which it can."""
+    alone = given.get("pruner", LEAD) not in (LEAD, "none")
+    design = given.get("design", "matched" if alone else "stratified")
+    return {"design": design, "pruner": LEAD if design == "stratified" else "hyperband"}
+
+
 def _check(spec: StudySpec) -> None:
     """Raises SpecError where a rule between keys is broken."""
     space, search = spec.space, spec.search
-    if search.sampler == "gp" and search.design == "matched":
+    if search.sampler == "gp" and search.design != "free":
         raise SpecError('search.sampler = "gp" needs search.design = "free": it cannot look at one arm alone')
+    allowed = (LEAD, "none") if search.design == "stratified" else [name for name in PRUNERS if name != LEAD]
+    if search.pruner not in allowed:
+        raise SpecError(
+            f'search.pruner must be one of {", ".join(allowed)} with search.design = "{search.design}", got '
+            f"{search.pruner!r}"
+        )
     if search.baseline not in (DEFAULT_BASELINE, *space.block):
         raise SpecError(
             f"search.baseline must be an arm of space.block ({', '.join(space.block)}), "
             f"got {search.baseline!r}"
         )
-    if search.design == "matched":
+    if search.strata != SearchSettings.strata and search.design != "stratified":
+        raise SpecError(f'search.strata needs search.design = "stratified", got "{search.design}"')
+    if search.design != "free":
         check_one_depth(space, 'or take search.design = "free", which makes no pairs')
     for i in range(1, len(space.widths)):
         if space.transition == "stride" and min(space.widths[i]) < max(space.widths[i - 1]):

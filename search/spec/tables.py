@@ -15,12 +15,16 @@ from models.inits import INITS
 from models.norms import NORMS
 from models.rules import Flag, KeyOf, Number, OneOf, Whole, optional
 from search.keys import key
-from search.spec.domains import Choices, Domain, PerStage, Range, RangeOrChoices
+from search.spec.domains import Choices, Domain, NumberOrSteps, PerStage, Range, RangeOrChoices
 
 OPTIMIZERS = ("sgd", "adamw")
 SAMPLERS = ("tpe", "random", "gp")
 DEFAULT_BASELINE = "plain"
-PRUNERS = ("hyperband", "halving", "median", "none")
+DESIGNS = ("stratified", "matched", "free")
+LEAD = "lead"
+"""The pruner of stratified designs: the lead decides for its group."""
+PRUNERS = (LEAD, "hyperband", "halving", "median", "none")
+MOST_STRATA = 12
 _RATE, _BLOCKS, _WIDTH = Number(1e-8, 100), Whole(1, 128), Whole(1, MAX_WIDTH)
 
 
@@ -129,15 +133,29 @@ class SearchSettings:
     """[search]: how trials are drawn, stopped and compared."""
 
     design: str = key(
-        OneOf("matched", "free"),
-        "matched: every draw is trained as each arm; free: Optuna alone decides, the block included.",
-        "matched",
+        OneOf(*DESIGNS),
+        "stratified: every draw is trained as each arm, and draws take turns over strata of depth; matched: "
+        "the same at whatever depth the sampler likes; free: Optuna alone decides, the block included.",
+        "stratified",
     )
     sampler: str = key(OneOf(*SAMPLERS), "What draws: Optuna's TPE, at random, or Gaussian processes.", "tpe")
-    pruner: str = key(OneOf(*PRUNERS), "What stops hopeless trials.", "hyperband")
+    pruner: str = key(
+        OneOf(*PRUNERS),
+        "What stops hopeless trials. lead, the default of stratified designs: after a fifth of its epochs a "
+        "lead goes on with its whole group, or stops alone; hyperband, the default of the others, halving "
+        "and median: each trial for itself.",
+        LEAD,
+    )
     seed: int = key(Whole(0, 2**31 - 1), "Seed of draws, weights, batches and augmentation.", 0)
     baseline: str = key(
         KeyOf(ARMS), "The arm that the others are held against.", DEFAULT_BASELINE, added=True
+    )
+    strata: int | tuple[int, ...] = key(
+        NumberOrSteps(Whole(1, MOST_STRATA), Whole(1, 2000)),
+        "Strata of depth of a stratified design: how many, as wide as each other by the logarithm of depth; "
+        "or the least depth of each, in convs.",
+        4,
+        added=True,
     )
 
 
@@ -145,10 +163,11 @@ class SearchSettings:
 class ConfirmSettings:
     """[confirm]: how a search is confirmed. No part of the search: it may change in between."""
 
-    depths: tuple[int, ...] = key(
-        Choices(Whole(1, 2000)),
-        "Depths in convolutions; the nearest that the space has.",
-        (8, 14, 20, 32, 44),
+    depths: tuple[int, ...] | None = key(
+        optional(Choices(Whole(1, 2000))),
+        "Depths in convolutions; the nearest that the space has. Left out: the middle of each stratum, or of "
+        "other designs 8, 14, 20, 32 and 44.",
+        None,
     )
     seeds: int = key(Whole(1, 1000), "Fresh seeds of every recipe.", 10)
     margin: float = key(Number(0, 100), "Percentage points of test accuracy that count as a difference.", 1.0)

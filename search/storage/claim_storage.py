@@ -8,10 +8,10 @@ tests/storage/test_internals.py pins the private names of Optuna's that are over
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy
 from optuna.distributions import BaseDistribution, check_distribution_compatibility, distribution_to_json
@@ -23,11 +23,27 @@ from search.storage.engines import serialize_sqlite
 from search.storage.internals import models, transaction, trial_id_of
 from search.storage.leases import ClaimLost, Leases
 from search.storage.row_storage import RowStorage
-from search.storage.trial_record import TURN, TrialRecord
+from search.storage.trial_record import PLACE, TURN, TrialRecord
 
 
 class BudgetSpent(Exception):
     """The study holds all its trials."""
+
+
+class Undecided(Exception):
+    """What the next trial is depends on trials that are running."""
+
+
+class Placed(NamedTuple):
+    """A trial of a stratified design, as far as others depend on it."""
+
+    place: dict[str, Any]
+    state: TrialState
+    goes_on: bool
+
+
+NextPlace = Callable[[Sequence[Placed], int], dict[str, Any] | None]
+"""Gives the place of another trial, see search.design.places; None: Undecided."""
 
 
 class ClaimStorage(RowStorage):
@@ -47,6 +63,8 @@ class ClaimStorage(RowStorage):
         self.leases = Leases(worker, self.engine.dialect.name)
         self.running: set[int] = set()
         """Ids of the trials that this worker has, as far as it knows."""
+        self.next_place: NextPlace | None = None
+        """What gives new trials their places; None: they are counted, and that is all."""
         self._drafts: dict[int, list[dict[str, Any]]] = {}
         """Parameters of running trials that the next write takes along."""
         self._mirror: FrozenTrial | None = None
@@ -74,9 +92,16 @@ class ClaimStorage(RowStorage):
         if trial.number >= self.budget:
             raise BudgetSpent
         marks = models.TrialSystemAttributeModel
-        asked = session.query(marks).join(models.TrialModel)
-        turn = asked.filter(models.TrialModel.study_id == study_id, marks.key == TURN).count()
-        self._set_trial_attr_without_commit(session, marks, trial.trial_id, TURN, turn)
+        if self.next_place is None:
+            key: str = TURN
+            given: Any = rows.count_system_attributes(session, study_id, TURN)
+        else:
+            key = PLACE
+            placed = [Placed(*row) for row in rows.placed_trials(session, study_id)]
+            given = self.next_place(placed, self.budget - trial.number)
+            if given is None:
+                raise Undecided
+        self._set_trial_attr_without_commit(session, marks, trial.trial_id, key, given)
         self.leases.claim(session, trial.trial_id)
         return trial
 

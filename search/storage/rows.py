@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.orm import Session
 
 from search.storage.internals import models
+from search.storage.trial_record import GOES_ON, PLACE
 
 NAMED_TRIALS = 500
 """Trials named one by one in a query; more are asked for as a range."""
@@ -50,6 +51,32 @@ def is_waiting(session: Session, study_id: int) -> bool:
     trial = models.TrialModel.__table__
     queued = (trial.c.study_id == study_id) & (trial.c.state == TrialState.WAITING)
     return session.scalar(sqlalchemy.select(trial.c.trial_id).where(queued).limit(1)) is not None
+
+
+def count_system_attributes(session: Session, study_id: int, key: str) -> int:
+    """How many trials of a study have a system attribute."""
+    marks, trial = models.TrialSystemAttributeModel, models.TrialModel
+    named = session.query(marks).join(trial)
+    return int(named.filter(trial.study_id == study_id, marks.key == key).count())
+
+
+def placed_trials(session: Session, study_id: int) -> list[tuple[dict[str, Any], TrialState, bool]]:
+    """The trials of a study that have a place: the place, the state, whether they go on."""
+    trial, marks = models.TrialModel.__table__, models.TrialSystemAttributeModel.__table__
+    place, mark = marks.alias(), marks.alias()
+    query = (
+        sqlalchemy.select(place.c.value_json, trial.c.state, mark.c.value_json.is_not(None))
+        .join(place, (place.c.trial_id == trial.c.trial_id) & (place.c.key == PLACE))
+        .outerjoin(mark, (mark.c.trial_id == trial.c.trial_id) & (mark.c.key == GOES_ON))
+        .where(trial.c.study_id == study_id)
+    )
+    return [(_parsed(text), state, bool(goes_on)) for text, state, goes_on in session.execute(query)]
+
+
+@lru_cache(maxsize=8192)
+def _parsed(text: str) -> Any:
+    """A small value that is read again and again, and that nobody changes."""
+    return json.loads(text)
 
 
 def trial_attributes(session: Session, trial_id: int) -> Attributes:

@@ -50,7 +50,7 @@ def open_study(
         if stored.spec is None:
             _begin(study, spec, data_fingerprint, kind)
         else:
-            check_same(name, stored, spec, data_fingerprint)
+            check_same(name, stored, spec.continuing(stored.spec), data_fingerprint)
             if stored.kind != kind:
                 command = KINDS[stored.kind]
                 raise SpecError(f"{name!r} is a {stored.kind}: `python -m search.{command}` goes on with it")
@@ -117,7 +117,8 @@ def spec_of(study: str | None, name: str | None, stored: StudyRecord) -> StudySp
     if stored.spec is None:
         raise not_ours(name or study or DEFAULT_STUDY)
     if study is not None or name is None:
-        return load_spec(find_study(study or DEFAULT_STUDY), seed=stored.spec["search"]["seed"])
+        spec = load_spec(find_study(study or DEFAULT_STUDY), seed=stored.spec["search"]["seed"])
+        return spec.continuing(stored.spec)
     source = SOURCES.get(stored.spec["data"]["name"])
     if source and source.own_files:
         raise SpecError(f"--study FILE is needed as well: it says where the images of {name!r} lie")

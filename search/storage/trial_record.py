@@ -19,6 +19,10 @@ from search.storage.internals import QUEUED_PARAMS, trial_id_of
 
 TURN = "archsearch:slot"
 """System attribute of a trial: number of trials that the sampler had been asked for before this one."""
+PLACE = "archsearch:place"
+"""System attribute of a trial of a stratified design: its group, arm, stratum, and whether it leads."""
+GOES_ON = "archsearch:goes_on"
+"""System attribute of a lead of a stratified design, once it is known that its group is trained."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,8 @@ class TrialRecord(Stored):
     group = Attribute[int | None](None)
     """Number of the draw that it belongs to; of the recipe and seed in a confirmation, see
     PlannedRun.twins."""
+    stratum = Attribute[str]("")
+    """Name of the stratum of depth that it was drawn in; empty in other designs."""
     lead = Attribute[bool | None](None)
     """Whether the sampler drew it; its followers copy it."""
     replicate_of = Attribute[int | None](None)
@@ -127,6 +133,16 @@ class TrialRecord(Stored):
     def turn(self) -> int | None:
         """Number of trials that the sampler had been asked for before it; None for queued trials."""
         return self.trial.system_attrs.get(TURN)
+
+    @property
+    def place(self) -> dict[str, Any] | None:
+        """Its place in a stratified design: see search.design.groups.Position; None elsewhere."""
+        return self.trial.system_attrs.get(PLACE)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it is a lead whose group is trained, as far as is known."""
+        return bool(self.trial.system_attrs.get(GOES_ON))
 
     @property
     def reported(self) -> dict[int, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import optuna
 
@@ -10,6 +11,7 @@ from models.network import Network, build
 from search.data.batches import TrainingData
 from search.design.groups import position_of
 from search.design.seeds import training_seed
+from search.design.strata import strata_of_spec
 from search.spec.study import StudySpec
 from search.storage.internals import as_begun
 from search.storage.trial_record import TrialRecord, records_of
@@ -38,10 +40,15 @@ class SearchTrials:
         place = {**setup.place, "replicate_of": earlier}
         return replace(setup, config=replace(setup.config, seed=fresh), place=place)
 
-    def _place(self, trial: optuna.Trial) -> dict[str, int | bool]:
-        matched = self.spec.search.design == "matched"
-        position = position_of(as_begun(trial), self.spec.space.block) if matched else None
-        return {"group": position.group, "lead": position.lead} if position else {}
+    def _place(self, trial: optuna.Trial) -> dict[str, Any]:
+        free = self.spec.search.design == "free"
+        position = None if free else position_of(as_begun(trial), self.spec.space.block)
+        if position is None:
+            return {}
+        place: dict[str, Any] = {"group": position.group, "lead": position.lead}
+        if position.stratum is not None:
+            place["stratum"] = strata_of_spec(self.spec)[position.stratum].name
+        return place
 
     def build(self, trial: optuna.Trial, setup: Setup) -> Network:
         return build(setup.architecture, setup.config.seed)

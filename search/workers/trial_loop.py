@@ -11,7 +11,7 @@ from optuna.study import Study
 
 from search.design.groups import LeadNotDrawn
 from search.errors import SearchError, StudyFailed
-from search.storage.claim_storage import BudgetSpent
+from search.storage.claim_storage import BudgetSpent, Undecided
 from search.storage.internals import study_id_of
 from search.storage.leases import ClaimLost
 from search.storage.patience import PatientStorage
@@ -22,7 +22,7 @@ from search.workers.watchdog import Watchdog
 
 FAILURES_IN_A_ROW = 3
 SHORT_WAIT, LONG_WAIT = 0.2, 1.0
-"""Seconds to wait for another worker's draw, and for the last trials of others."""
+"""Seconds to wait for another worker's draw or decision, and for the last trials of others."""
 RunTrial = Callable[[optuna.Trial, Callable[[], bool]], str]
 """Runs a trial and finishes it in the database, unless the function interrupts it; gives its outcome. It may
 take others along."""
@@ -55,6 +55,9 @@ def run_trials(
         except LeadNotDrawn as follower:
             with suppress(ClaimLost):
                 claims.release(follower.trial_id)
+            stop.wait(SHORT_WAIT)
+            continue
+        except Undecided:
             stop.wait(SHORT_WAIT)
             continue
         except ClaimLost:

@@ -22,6 +22,7 @@ from optuna.study import Study
 
 from search.data.batches import to_device
 from search.data.datasets import read
+from search.design.places import Places
 from search.design.pruners import make_pruner
 from search.design.samplers import make_sampler
 from search.design.space import suggested_names
@@ -100,6 +101,8 @@ def _prepare(job: Job, study: Study, claims: PatientStorage) -> Trials:
         if is_out_of_memory(error):
             raise DeviceError(f"{device.type} has no memory left for the images") from error
         raise
+    if job.spec.search.design == "stratified":
+        claims.direct.next_place = Places(job.spec)
     study.sampler = make_sampler(job.spec, suggested_names(job.spec.space))
     study.pruner = make_pruner(job.spec)
     return SearchTrials(job.spec, data, parts.image_shape)
