@@ -18,7 +18,7 @@ from search.design.seeds import draw_seed
 from search.design.space import block_names, distributions, suggested_names, values_of
 from search.design.strata import Stratum, strata_of_spec
 from search.spec.study import StudySpec
-from search.storage.internals import trial_id_of
+from search.storage.internals import trial_id_of, with_good_ones
 from search.storage.trial_record import TrialRecord
 
 MAKERS: dict[str, Callable[[int], BaseSampler]] = {
@@ -29,7 +29,7 @@ MAKERS: dict[str, Callable[[int], BaseSampler]] = {
 """Makers of samplers from a seed, for each name in search.spec.tables.SAMPLERS."""
 
 RANKED: dict[str, Callable[[int], BaseSampler]] = {
-    "tpe": lambda seed: TPESampler(seed=seed, gamma=lambda trials: math.ceil(trials / 4)),
+    "tpe": lambda seed: with_good_ones(TPESampler(seed=seed), lambda trials: math.ceil(trials / 4)),
 }
 """Makers of samplers where trials count by their ranks. The best quarter are TPE's good ones: with a tenth,
 its default, an arm of thirty trials would learn from three, of four strata."""

@@ -1,15 +1,17 @@
 """Optuna's private names, but for those that row_storage and claim_storage override: its tables, sessions and
-cache, and what studies and trials hide.
+cache, and what studies, trials and samplers hide.
 
 tests/storage/test_internals.py fails when one of them goes, and pyproject.toml bounds the release.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
 import optuna
+from optuna.samplers import TPESampler
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages._cached_storage import _CachedStorage
 from optuna.storages._rdb import models as _models
@@ -61,6 +63,13 @@ def trial_id_of(trial: FrozenTrial | optuna.Trial) -> int:
 def as_begun(trial: optuna.Trial) -> FrozenTrial:
     """The trial as it was when this process began it."""
     return trial._cached_frozen_trial
+
+
+def with_good_ones(sampler: TPESampler, count: Callable[[int], int]) -> TPESampler:
+    """The sampler, but `count` says of how many trials how many are the good ones. (Its argument for that is
+    deprecated, without another way.)"""
+    sampler._gamma = count
+    return sampler
 
 
 def look_again(study: Study) -> None:
