@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from search.analysis.bands import DEEP, DEEPER, band_of, bands_of, first_depth, in_band
+from search.analysis.bands import band_of, bands_of, halves_of, in_band
 from search.analysis.trials import arms_of, described, draws_of, of_arm
-from search.stats.paired import Comparison, compare_family
+from search.stats.trimmed import Location, compare_locations
 from search.storage.trial_record import TrialRecord
 
 TIED = 1.0
 """Points below which a pair is a tie: seeds alone move a trained digits net by 0.75."""
+MIN_BAND = 8
+"""Pairs from which on a band has a word of its own."""
+LEADS = 4
+"""Pairs that are to be won, and none lost, by an arm that leads."""
 Pair = tuple[TrialRecord, TrialRecord]
 """A rival's trial and the baseline's of the same draw."""
 
@@ -38,20 +41,25 @@ class Score:
 
 @dataclass(frozen=True)
 class Duel:
-    """One rival against the baseline in one band of depths. Exploratory: a search chose and pruned the
-    trials."""
+    """One rival against the baseline in one band of depths, or in half of them. Exploratory: a search chose
+    and pruned the trials."""
 
     arm: str
     band: str
+    half: bool
+    """Whether these are the lower or the upper depths together."""
     final: Score
     """Pairs of which both were trained to the end; all that follows but `cut_short` is about these."""
+    gain: float | None
+    """The location of the differences, points: see search.stats.trimmed."""
     low: float | None
     high: float | None
-    """95 % interval of the mean, points; none below two pairs."""
+    """Its 95 % interval; none below six pairs."""
     holm_p: float | None
-    """p of the sign flips, corrected over the bands of this arm."""
+    """p of the sign flips, corrected; None where there is no word to earn."""
     word: str
-    """beats, loses, equal, undecided; "no pair" where none ended."""
+    """beats, loses, equal, undecided; leads or trails where undecided, but at least four pairs were won and
+    none lost, or the other way round; "no pair" where none ended."""
     more_pairs: int | None
     """Estimate of what an undecided one lacks."""
     cut_short: Score
@@ -111,72 +119,94 @@ def _ahead(best: float | None, other: float | None) -> float | None:
 
 
 def duels_of(trials: Sequence[TrialRecord], baseline: str) -> tuple[Duel, ...]:
-    """Every rival in every band that it shares with the baseline, and in all deep ones together if there are
-    two."""
+    """Every rival in the lower and in the upper half of depths, each followed by its bands if it has several.
+    A half has a word of its own, corrected over the two; a band has one from MIN_BAND pairs on and where its
+    half is decided, corrected over such bands of the half: what is said of bands adds no error to what is said
+    of halves."""
     known = described(trials)
+    halves = halves_of(known)
     draws = [draw for draw in draws_of(known) if baseline in draw]
+    everywhere = best_percent(of_arm(known, baseline))
     duels: list[Duel] = []
     for arm in arms_of(known):
         pairs = [(draw[arm], draw[baseline]) for draw in draws if arm in draw and arm != baseline]
-        bands = bands_of([theirs for _, theirs in pairs])
-        if sum(first_depth(band) >= DEEP for band in bands) > 1:
-            bands.append(DEEPER)
-        duels += _duels(arm, bands, pairs, of_arm(known, arm), of_arm(known, baseline))
+        by_half = [(half, [pair for pair in pairs if half.has(pair[1])]) for half in halves]
+        told = _compared({half.name: finals(members) for half, members in by_half})
+        for half, members in by_half:
+            if not members:
+                continue
+            own = [trial for trial in known if half.has(trial)]
+            duels.append(_duel(arm, half.name, True, members, told.get(half.name), own, baseline, everywhere))
+            bands = bands_of([theirs for _, theirs in members])
+            by_band = {band: [pair for pair in members if band_of(pair[1]) == band] for band in bands}
+            enough = {band: finals(own) for band, own in by_band.items() if len(finals(own)) >= MIN_BAND}
+            decided = half.name in told and told[half.name].word != "undecided"
+            words = _compared(enough if decided else {})
+            for band, pairs_there in by_band.items() if len(bands) > 1 else ():
+                there = in_band(known, band)
+                duels.append(
+                    _duel(arm, band, False, pairs_there, words.get(band), there, baseline, everywhere)
+                )
     return tuple(duels)
 
 
-def _duels(
+def finals(pairs: Sequence[Pair]) -> list[float]:
+    """The differences of the pairs of which both were trained to the end."""
+    return [value for pair in pairs if (value := final_difference(*pair)) is not None]
+
+
+def _compared(samples: Mapping[str, Sequence[float]]) -> dict[str, Location]:
+    return compare_locations({name: sample for name, sample in samples.items() if sample})
+
+
+def _duel(
     arm: str,
-    bands: Sequence[str],
+    band: str,
+    half: bool,
     pairs: Sequence[Pair],
-    rivals: Sequence[TrialRecord],
-    baselines: Sequence[TrialRecord],
-) -> list[Duel]:
-    final, cut = _by_band(pairs, bands)
-    compared = compare_family({band: final[band] for band in bands if final[band]})
-    best_of_any = best_percent(baselines)
-    duels = []
-    for band in bands:
-        comparison = compared.get(band)
-        low, high = _bounds(comparison)
-        best, best_baseline = best_percent(in_band(rivals, band)), best_percent(in_band(baselines, band))
-        duels.append(
-            Duel(
-                arm=arm,
-                band=band,
-                final=_score(final[band]),
-                low=low,
-                high=high,
-                holm_p=comparison.holm_p if comparison else None,
-                word=comparison.word if comparison else "no pair",
-                more_pairs=comparison.more_pairs if comparison else None,
-                cut_short=_score(cut[band]),
-                best=best,
-                best_baseline=best_baseline,
-                ahead_of_best_baseline=_ahead(best, best_baseline),
-                ahead_of_any_baseline=_ahead(best, best_of_any),
-            )
-        )
-    return duels
+    comparison: Location | None,
+    there: Sequence[TrialRecord],
+    baseline: str,
+    everywhere: float | None,
+) -> Duel:
+    """`comparison`: what earns a word, None where nothing does; `there`: all trials of these depths;
+    `everywhere`: the baseline's best at any depth."""
+    final = _score(finals(pairs))
+    shown = comparison or _compared({band: finals(pairs)}).get(band)
+    low, high = _bounds(shown)
+    best, best_baseline = best_percent(of_arm(there, arm)), best_percent(of_arm(there, baseline))
+    return Duel(
+        arm=arm,
+        band=band,
+        half=half,
+        final=final,
+        gain=shown.location if shown else None,
+        low=low,
+        high=high,
+        holm_p=comparison.holm_p if comparison else None,
+        word=_word(comparison, final),
+        more_pairs=comparison.more_pairs if comparison else None,
+        cut_short=_score([value for pair in pairs if (value := _cut_difference(*pair)) is not None]),
+        best=best,
+        best_baseline=best_baseline,
+        ahead_of_best_baseline=_ahead(best, best_baseline),
+        ahead_of_any_baseline=_ahead(best, everywhere),
+    )
 
 
-def _by_band(
-    pairs: Sequence[Pair], bands: Sequence[str]
-) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Differences of pairs that ended, and of those cut short, by the baseline's band; deep ones twice."""
-    final: dict[str, list[float]] = defaultdict(list)
-    cut: dict[str, list[float]] = defaultdict(list)
-    for ours, theirs in pairs:
-        own = [band_of(theirs)]
-        if DEEPER in bands and theirs.depth >= DEEP:
-            own.append(DEEPER)
-        for found, value in ((final, final_difference(ours, theirs)), (cut, _cut_difference(ours, theirs))):
-            for band in own if value is not None else ():
-                found[band].append(value)  # type: ignore[arg-type]
-    return final, cut
+def _word(comparison: Location | None, final: Score) -> str:
+    if not final.pairs:
+        return "no pair"
+    if comparison and comparison.word != "undecided":
+        return comparison.word
+    if final.wins >= LEADS and not final.losses:
+        return "leads"
+    if final.losses >= LEADS and not final.wins:
+        return "trails"
+    return "undecided"
 
 
-def _bounds(comparison: Comparison | None) -> tuple[float | None, float | None]:
-    if comparison is None or not math.isfinite(comparison.interval.low):  # of one pair it is infinite
+def _bounds(comparison: Location | None) -> tuple[float | None, float | None]:
+    if comparison is None or not math.isfinite(comparison.interval.low):  # of few pairs it is infinite
         return None, None
     return max(comparison.interval.low, -100.0), min(comparison.interval.high, 100.0)

@@ -24,9 +24,10 @@ from search.analysis.accounts import (
     noise_of,
     unequal_columns,
 )
-from search.analysis.bands import bands_of, first_depth, in_band
+from search.analysis.bands import bands_of, first_depth, halves_of, in_band
 from search.analysis.duels import Duel, best_percent, duels_of
 from search.analysis.trials import arms_of, best_of, described, of_arm
+from search.analysis.winners import Winner, winners_of
 from search.storage.trial_record import TrialRecord, finished
 
 DOWN = 5.0
@@ -81,7 +82,11 @@ class Evidence:
     arms: tuple[str, ...]
     baseline_turns_down_at: int | None
     """Convs from which on the baseline trains worse: see `turns_down`."""
+    halves: tuple[str, str]
+    """Names of the lower and of the upper depths, as they stand in the duels."""
     duels: tuple[Duel, ...]
+    winners: tuple[Winner, ...]
+    """Architectures that beat their twins."""
     levels: tuple[Level, ...]
     leaders: tuple[Leader, ...]
     failures: tuple[Failures, ...]
@@ -100,7 +105,7 @@ def gather(trials: Sequence[TrialRecord], baseline: str) -> Evidence:
     by_arm = {arm: of_arm(known, arm) for arm in arms}
     levels = _levels(by_arm)
     ledger = tuple(account_of(arm, members) for arm, members in by_arm.items())
-    classes = classes_of(known)
+    classes, halves = classes_of(known), halves_of(known)
     return Evidence(
         exploratory=True,
         finished=finished(trials),
@@ -108,7 +113,9 @@ def gather(trials: Sequence[TrialRecord], baseline: str) -> Evidence:
         baseline=baseline,
         arms=tuple(arms),
         baseline_turns_down_at=turns_down(levels, baseline),
+        halves=(halves[0].name, halves[1].name),
         duels=duels_of(known, baseline),
+        winners=winners_of(known, baseline),
         levels=levels,
         leaders=tuple(_leaders(by_arm)),
         failures=tuple(failures_of(arm, by_arm, baseline, classes) for arm in arms),

@@ -15,7 +15,7 @@ from search.cli.options import command_line, study_words, worker_words
 from search.design.plan import Plan
 from search.storage.study_record import record_of_study
 from search.storage.trial_record import finished, records_of
-from search.views.terminal import say, show_confirmation, show_search
+from search.views.terminal import answer, say, show_confirmation, show_search
 
 
 def tell_search(options: argparse.Namespace, console: Console, study: Study, ended: Launch) -> None:
@@ -29,14 +29,16 @@ def tell_search(options: argparse.Namespace, console: Console, study: Study, end
         say(console, f"(it holds more than the {options.trials} asked for)")
     if ended.stopped:
         again = command_line("run", _search_words(options, options.trials), storage)
+        answer(console, trials, baseline)
         say(console, f"stopped; nothing is lost. To continue: {again}")
         return
     say(console, f"look at it:  {command_line('dashboard', ['--open'], storage)}")
     further = _search_words(options, max(2 * done, options.trials))
     say(console, f"go on:       {command_line('run', further, storage)}")
+    answer(console, trials, baseline)
     arms = arms_of(trials)
     if {baseline} < set(arms) and len({look(arm).depth for arm in arms}) == 1:
-        say(console, f"prove it:    {command_line('confirm', study_words(options), storage)}")
+        say(console, f"Next: {command_line('confirm', study_words(options), storage)}")
 
 
 def _search_words(options: argparse.Namespace, trials: int) -> list[str]:

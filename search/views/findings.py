@@ -25,7 +25,7 @@ from search.views.words import capitalized, percent
 if TYPE_CHECKING:
     import plotly.graph_objects as go  # type: ignore[import-untyped]
 
-VERSION = 3
+VERSION = 4
 """Version of the JSON; a change of its schema raises it."""
 
 

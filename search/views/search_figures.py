@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 
 from models.arms.arm import look
-from search.analysis.bands import DEEP
+from search.analysis.bands import first_depth, halves_of, last_depth
 from search.analysis.duels import at_common_epoch
 from search.analysis.evidence import Evidence, Level
 from search.analysis.trials import arms_of, described, draws_of, of_arm
@@ -33,6 +33,7 @@ from search.views.plots import (
 )
 from search.views.tables import account_table, duel_table
 from search.views.trial_figures import DOTS, cost, curves, gradients
+from search.views.words import convs
 
 PAIRS = 300
 """Most pairs that are drawn of an arm."""
@@ -102,8 +103,11 @@ def _medians(levels: Sequence[Level], panel: int, shift: float) -> go.Scatter:
 
 def _centre(band: str) -> float:
     """The middle of a band: geometric, as the axis is."""
-    low, _, high = band.rstrip("+").partition("-")
-    return math.sqrt(int(low) * int(high)) if high and int(low) > 1 else float(high or low) * 0.8
+    low = first_depth(band)
+    if band.endswith("+"):
+        return low * 0.8
+    high = last_depth(band)
+    return math.sqrt(low * high) if low > 1 else high * 0.8
 
 
 def _mark_turn(figure: go.Figure, arm: str, depth: int, panel: int) -> None:
@@ -120,18 +124,17 @@ def _mark_turn(figure: go.Figure, arm: str, depth: int, panel: int) -> None:
 def pairs(baseline: str, trials: Sequence[TrialRecord]) -> go.Figure:
     """Every line leads from the baseline's run of a draw to the same draw as another arm."""
     draws = [draw for draw in draws_of(trials) if baseline in draw and len(draw) > 1]
-    is_deep = {draw[baseline].depth >= DEEP for draw in draws}
-    both = {False: f"up to {DEEP - 1} convs", True: f"{DEEP} convs or more"}
-    shown = [deep for deep in both if deep in is_deep] or [False]
+    halves = halves_of(trials)
+    shown = [half for half in halves if any(half.has(draw[baseline]) for draw in draws)] or [halves[0]]
     cut_short = "Dotted: cut short, at the last common epoch"
     title = f"Each line: one draw, from {look(baseline).label} to its rival. {cut_short}"
-    figure = panels(title, *(both[deep] for deep in shown))
+    figure = panels(title, *(convs(half.name) for half in shown))
     places = _places([arm for arm in arms_of(trials) if arm != baseline])
     drawn = 0
     for arm, ends in places.items():
         own = thinned([(draw[arm], draw[baseline]) for draw in draws if arm in draw], PAIRS)
-        for panel, deep in enumerate(shown, start=1):
-            here = [pair for pair in own if (pair[1].depth >= DEEP) == deep]
+        for panel, half in enumerate(shown, start=1):
+            here = [pair for pair in own if half.has(pair[1])]
             ended = [
                 (ours.score, theirs.score)
                 for ours, theirs in here

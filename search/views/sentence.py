@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from models.arms.arm import look
-from search.analysis.bands import DEEPER, first_depth
+from search.analysis.bands import first_depth
 from search.analysis.duels import Duel
 from search.analysis.evidence import Evidence
-from search.stats.paired import MIN_PAIRS, MOST_PAIRS
-from search.views.words import arms_listed, capitalized, convs, listed, plural, points, span
+from search.views.words import arms_listed, listed, plural, points, span
+
+RANKS = {"beats": 0, "loses": 0, "leads": 1, "trails": 1, "equal": 2, "undecided": 3, "no pair": 4}
+"""Words by what they are worth to a reader: the strongest is said first."""
 
 
 def sentence(evidence: Evidence) -> str:
-    """One clause for each rival, the news first."""
+    """What was asked: whether and where the rivals beat the baseline; the half of depths with the strongest word
+    first, and of two the deep one. A half without pairs is passed over."""
     baseline = evidence.baseline
     rivals = [arm for arm in evidence.arms if arm != baseline]
     if not evidence.arms:
@@ -23,80 +26,98 @@ def sentence(evidence: Evidence) -> str:
     if baseline not in evidence.arms:
         untried = f"No {look(baseline).noun} has been trained"
         return f"{untried}: there is nothing to compare {arms_listed(rivals)} with."
-    if not any(duel.final.pairs for duel in evidence.duels):
+    lower, upper = ([duel for duel in evidence.duels if duel.band == half] for half in evidence.halves)
+    told = [half for half in (upper, lower) if any(duel.final.pairs for duel in half)]
+    if not told:
         return "No pair has been trained to the end yet."
-    clauses = [_clause([duel for duel in evidence.duels if duel.arm == arm], arm, baseline) for arm in rivals]
-    clauses.sort(key=lambda clause: clause[0])
-    text = "; ".join(clause for _, clause in clauses)
-    return f"{capitalized(text)} (exploratory)."
+    told.sort(key=_rank)
+    opening, there = _opening(evidence, told[0] is upper)
+    clauses = []
+    for half in told:
+        where = there if half is told[0] else ""
+        where = where or (_from(evidence.halves[1]) if half is upper else _up_to(evidence.halves[0]))
+        clauses.append(f"{where} {_half(half, baseline, half is not told[0])}")
+    text = f"{'; '.join(clauses)}."
+    return f"Exploratory, {plural(evidence.finished, 'trial')}: {opening}{text}"
 
 
-def _clause(duels: Sequence[Duel], arm: str, baseline: str) -> tuple[int, str]:
-    """The words on one arm, and its rank among the others': news first."""
-    by_word = {
-        word: [duel for duel in duels if duel.word == word]
-        for word in ("beats", "loses", "equal", "undecided")
-    }
-    for rank, word in enumerate(("beats", "loses")):
-        if by_word[word]:
-            strongest = max(by_word[word], key=_strength)
-            return rank, _decided(strongest, arm, baseline) + _besides(by_word, strongest)
-    if by_word["equal"]:
-        depths = _depths(by_word["equal"])
-        return 2, f"{look(arm).label} equals {look(baseline).label} within a point at {depths}" + _besides(
-            by_word, None
-        )
-    open_ones = [duel for duel in by_word["undecided"] if duel.band != DEEPER]
-    if not open_ones:
-        return 4, f"{look(arm).label}: no pair to the end"
-    return 3, f"{look(arm).label}: undecided{_lacking(open_ones)}"
+def _rank(half: Sequence[Duel]) -> int:
+    return min(RANKS[duel.word] for duel in half)
 
 
-def _strength(duel: Duel) -> tuple[bool, float]:
-    """Its place among those with the same word: by the bound that is nearer to 0; a band of its own comes
-    before all deep ones together."""
-    return duel.band != DEEPER, min(abs(_low(duel)), abs(_high(duel)))
+def _opening(evidence: Evidence, deep_first: bool) -> tuple[str, str]:
+    """Where the baseline turns down, and "There" if what follows is about the same depths."""
+    turn = evidence.baseline_turns_down_at
+    if turn is None:
+        return "", ""
+    there = "There" if deep_first and turn == first_depth(evidence.halves[1]) else ""
+    return f"{look(evidence.baseline).noun}s turn down from {turn} convs on. ", there or ""
 
 
-def _decided(duel: Duel, arm: str, baseline: str) -> str:
-    verb = "beats" if duel.word == "beats" else "loses to"
-    return (
-        f"at {convs(duel.band)} {look(arm).label} {verb} {look(baseline).label} by "
-        f"{points(duel.final.mean, signed=False)} points "
-        f"{span(*sorted((abs(_low(duel)), abs(_high(duel)))))} ({plural(duel.final.pairs, 'pair')})"
-    )
+def _from(half: str) -> str:
+    return f"from {first_depth(half)} convs on"
 
 
-def _besides(by_word: dict[str, list[Duel]], told: Duel | None) -> str:
-    """The other depths with a word: none is passed over, least of all a loss."""
-    parts = []
-    for word, phrase in (("beats", "also at"), ("loses", "loses at"), ("equal", "equal at")):
-        others = [duel for duel in by_word[word] if duel is not told and duel.band != DEEPER]
-        if others and not (word == "equal" and told is None):
-            same = told is not None and told.word == word
-            parts.append(f"{'also at' if same else phrase} {_depths(others)}")
-    return "".join(f", {part}" for part in parts)
+def _up_to(half: str) -> str:
+    return f"up to {half.partition('-')[2]} convs"
 
 
-def _depths(duels: Sequence[Duel]) -> str:
-    return listed([duel.band for duel in sorted(duels, key=lambda duel: first_depth(duel.band))]) + " convs"
+def _half(duels: Sequence[Duel], baseline: str, besides: bool) -> str:
+    """The words on all rivals at these depths; `besides`: others have been told of before."""
+    name, clauses = look(baseline).label, []
+    for word in RANKS:
+        members = [duel for duel in duels if duel.word == word and duel.final.pairs]
+        if not members:
+            continue
+        arms, many = arms_listed([duel.arm for duel in members]), len(members) > 1
+        if word in ("beats", "loses"):
+            clauses.append(_decided(members, "beats" if word == "beats" else "loses to", name))
+        elif word in ("leads", "trails"):
+            verb = ("lead" if word == "leads" else "trail behind") if many else _singular(word)
+            clauses.append(f"{arms} {verb} {name} ({_counted(members, word)})")
+        elif word == "equal" and besides and len(members) == len(duels):
+            clauses.append("they are level")
+        elif word == "equal":
+            clauses.append(f"{arms} {'equal' if many else 'equals'} {name} within a point")
+        else:
+            clauses.append(f"{arms} {'are' if many else 'is'} undecided ({_amounts(members)})")
+    return ", ".join(clauses)
 
 
-def _lacking(duels: Sequence[Duel]) -> str:
-    """The distance of that depth from a word that is nearest to one."""
-    known = [duel for duel in duels if duel.more_pairs is not None]
-    total = sum(duel.final.pairs for duel in duels)
-    if not known:
-        return f" ({plural(total, 'pair')}; a word needs at least {MIN_PAIRS} at one depth)"
-    nearest = min(known, key=lambda duel: duel.more_pairs or 0)
-    needed = nearest.more_pairs or 0
-    lacking = (
-        f"more than {MOST_PAIRS:,} more pairs"
-        if needed > MOST_PAIRS
-        else f"about {plural(needed, 'more pair')}"
-    )
-    where = f"{plural(nearest.final.pairs, 'pair')} at {convs(nearest.band)}"
-    return f" (mean {points(nearest.final.mean)} points in {where}, {lacking} needed)"
+def _singular(word: str) -> str:
+    return "leads" if word == "leads" else "trails behind"
+
+
+def _decided(duels: Sequence[Duel], verb: str, baseline: str) -> str:
+    first, *others = duels
+    text = f"{look(first.arm).label} {verb} {baseline} by {_by(first, ' points')} ({_pairs(first)})"
+    return text + "".join(f", {look(d.arm).label} by {_by(d)} ({d.final.pairs:,})" for d in others)
+
+
+def _by(duel: Duel, unit: str = "") -> str:
+    low, high = sorted((abs(duel.low or 0.0), abs(duel.high or 0.0)))
+    return f"{points(duel.gain, signed=False)}{unit} {span(low, high)}"
+
+
+def _pairs(duel: Duel) -> str:
+    return plural(duel.final.pairs, "pair")
+
+
+def _counted(duels: Sequence[Duel], word: str) -> str:
+    counts = [
+        f"{duel.final.wins if word == 'leads' else duel.final.losses:,} of {duel.final.pairs:,}"
+        for duel in duels
+    ]
+    return f"{listed(counts)} pairs {'won, none lost' if word == 'leads' else 'lost, none won'}"
+
+
+def _amounts(duels: Sequence[Duel]) -> str:
+    found = []
+    for duel in duels:
+        interval = span(duel.low, duel.high)
+        amount = f"{points(duel.gain)}{' points' * (not found)}{' ' * bool(interval)}{interval}"
+        found.append(f"{amount} in {_pairs(duel) if not found else f'{duel.final.pairs:,}'}")
+    return ", ".join(found)
 
 
 def cut_short(duels: Sequence[Duel]) -> str:
@@ -104,7 +125,7 @@ def cut_short(duels: Sequence[Duel]) -> str:
     none."""
     parts, cut = [], 0
     for arm in dict.fromkeys(duel.arm for duel in duels):
-        scores = [duel.cut_short for duel in duels if duel.arm == arm and duel.band != DEEPER]
+        scores = [duel.cut_short for duel in duels if duel.arm == arm and duel.half]
         pairs, wins = sum(score.pairs for score in scores), sum(score.wins for score in scores)
         cut += pairs
         if pairs:
@@ -112,11 +133,3 @@ def cut_short(duels: Sequence[Duel]) -> str:
     if not parts:
         return ""
     return f"Not counted: {plural(cut, 'pair')} cut short by the pruner, where {listed(parts)}."
-
-
-def _low(duel: Duel) -> float:
-    return duel.low if duel.low is not None else 0.0
-
-
-def _high(duel: Duel) -> float:
-    return duel.high if duel.high is not None else 0.0

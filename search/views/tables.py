@@ -63,6 +63,7 @@ def _line(cells: Sequence[str]) -> str:
 def search_tables(evidence: Evidence) -> list[TextTable]:
     """The tables of a search, in the order in which they are to be read; none is empty."""
     tables = (
+        winner_table(evidence),
         duel_table(evidence),
         level_table(evidence),
         cause_table(evidence),
@@ -70,6 +71,24 @@ def search_tables(evidence: Evidence) -> list[TextTable]:
         account_table(evidence.ledger, evidence.unequal),
     )
     return [table for table in tables if table.rows]
+
+
+def winner_table(evidence: Evidence) -> TextTable:
+    """Architectures that beat their twins."""
+    rows = tuple(
+        (
+            f"#{winner.trial}",
+            winner.architecture,
+            accuracy(winner.val),
+            f"#{winner.twin}",
+            accuracy(winner.twin_val),
+            points(winner.difference),
+        )
+        for winner in evidence.winners
+    )
+    name = look(evidence.baseline).label
+    columns = ("trial", "architecture", "val, %", f"its {name} twin", "twin's val, %", "difference")
+    return TextTable(f"Architectures that beat their {name} twin (exploratory)", columns, rows, words=2)
 
 
 def duel_table(evidence: Evidence) -> TextTable:
@@ -81,9 +100,9 @@ def duel_table(evidence: Evidence) -> TextTable:
         rows.append(
             (
                 look(duel.arm).label,
-                duel.band,
+                duel.band if duel.half else f"  {duel.band}",
                 duel.word + more,
-                points(final.mean),
+                points(duel.gain),
                 span(duel.low, duel.high) or "-",
                 str(final.pairs),
                 f"{final.wins}/{final.ties}/{final.losses}",

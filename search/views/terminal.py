@@ -15,10 +15,12 @@ from search.design.plan import Plan
 from search.storage.trial_record import TrialRecord
 from search.views.confirmation_tables import confirmation_tables, confirmed, plan_table
 from search.views.findings import Findings
+from search.views.sentence import sentence
 from search.views.tables import duel_table, level_table
-from search.views.words import percent, plural
+from search.views.words import percent, plural, points
 
-EXPLORATORY = "Exploratory: a search chooses and prunes its trials, and the best of many is lucky."
+NAMED = 5
+"""Winners that a terminal names."""
 
 
 def terminal() -> Console:
@@ -33,13 +35,26 @@ def say(console: Console, line: str) -> None:
 
 
 def show_search(console: Console, trials: Sequence[TrialRecord], baseline: str) -> None:
-    """Prints the end of a search: arms by depth, pairs, the best of each arm, what was spent."""
+    """Prints what a search has: arms by depth, pairs, the best of each arm, what was spent."""
     evidence = gather(trials, baseline)
-    tables = [table for table in (level_table(evidence), duel_table(evidence)) if table.rows]
-    for table in tables:
-        console.print(table.terminal())
-    for line in [EXPLORATORY] * bool(tables) + best_lines(evidence, trials) + [spent_line(trials)]:
+    for table in (level_table(evidence), duel_table(evidence)):
+        if table.rows:
+            console.print(table.terminal())
+    for line in [*best_lines(evidence, trials), spent_line(trials)]:
         say(console, line)
+
+
+def answer(console: Console, trials: Sequence[TrialRecord], baseline: str) -> None:
+    """Prints the sentence of a search, and the first architectures that beat their twins."""
+    evidence = gather(trials, baseline)
+    console.print(Text(sentence(evidence), style="bold"))
+    for winner in evidence.winners[:NAMED]:
+        say(
+            console,
+            f"  trial {winner.trial}, {winner.val:.1f} %: {winner.architecture}; its "
+            f"{look(baseline).label} twin, trial {winner.twin}: {winner.twin_val:.1f} % "
+            f"({points(winner.difference)})",
+        )
 
 
 def best_lines(evidence: Evidence, trials: Sequence[TrialRecord]) -> list[str]:
