@@ -1,6 +1,6 @@
-"""Bands of depth, in which trials are compared, by the number of convolutions on the main path: the strata of the
-search, or where it had none, bands that are the same for all. The lower ones and the upper ones are also compared
-together, as two halves: there are pairs enough for a word."""
+"""Bands of depth, in which trials are compared, by the number of convolutions on the main path: the strata
+of the search, or where it had none, bands that are the same for all. The lower ones and the upper ones are
+also compared together, as two halves: there are pairs enough for a word."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ UNSTRATIFIED = Half(f"1-{DEEP - 1}", 1, DEEP - 1), Half(f"{DEEP}+", DEEP, None)
 
 
 def halves_of(trials: Sequence[TrialRecord]) -> tuple[Half, Half]:
-    """The lower half of depths and the upper one. A search comes through all strata in its first groups, so its
-    trials tell which there are; of an odd number, the middle one is an upper one."""
+    """The lower half of depths and the upper one. A search comes through all strata in its first groups, so
+    its trials tell which there are; of an odd number, the middle one is an upper one."""
     strata = sorted({trial.stratum for trial in trials if trial.stratum}, key=first_depth)
     if len(strata) < 2:
         return UNSTRATIFIED

@@ -121,8 +121,8 @@ def _ahead(best: float | None, other: float | None) -> float | None:
 def duels_of(trials: Sequence[TrialRecord], baseline: str) -> tuple[Duel, ...]:
     """Every rival in the lower and in the upper half of depths, each followed by its bands if it has several.
     A half has a word of its own, corrected over the two; a band has one from MIN_BAND pairs on and where its
-    half is decided, corrected over such bands of the half: what is said of bands adds no error to what is said
-    of halves."""
+    half is decided, corrected over such bands of the half: what is said of bands adds no error to what is
+    said of halves."""
     known = described(trials)
     halves = halves_of(known)
     draws = [draw for draw in draws_of(known) if baseline in draw]

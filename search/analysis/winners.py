@@ -1,4 +1,4 @@
-"""Architectures that beat their twins: the baseline's runs of the same draws, different in the block alone."""
+"""Architectures that beat their twins: the baseline's runs of the same draws, other in the block alone."""
 
 from __future__ import annotations
 

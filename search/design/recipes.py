@@ -58,8 +58,9 @@ def make_plan(search: str, trials: Sequence[TrialRecord], spec: StudySpec, parts
 
 
 def confirmed_depths(spec: StudySpec) -> dict[int, Stratum | None]:
-    """The depths at which a search is confirmed, each with the stratum that its recipes come from: one in the
-    middle of every stratum, unless depths are given. Raises SpecError where those are far from the space's."""
+    """The depths at which a search is confirmed, each with the stratum that its recipes come from: one in
+    the middle of every stratum, unless depths are given. Raises SpecError where those are far from the
+    space's."""
     space, given = spec.space, spec.confirm.depths
     strata = strata_of_spec(spec)
     if given is None and strata:

@@ -1,10 +1,10 @@
 """The lead of one arm over another where single runs collapse: location, interval and word of searches.
 
-Scores, points and samples are those of search.stats.paired. One pair in which a rival fell to chance, -41 among
-eleven of +20 to +90, leaves a mean undecided; so the most extreme tenth of the pairs is cut off at either end,
-and collapses are told in a table of failures instead. Chosen by replay of 68 recorded draws as searches of 100
-trials, 2,000 to 5,000 each, before a real search was looked at: share of searches that say "beats" of residual
-and of pre-activation at 23 and more convs / false "beats" of equal arms per search, %:
+Scores, points and samples are those of search.stats.paired. One pair in which a rival fell to chance, -41
+among eleven of +20 to +90, leaves a mean undecided; so the most extreme tenth of the pairs is cut off at
+either end, and collapses are told in a table of failures instead. Chosen by replay of 68 recorded draws as
+searches of 100 trials, 2,000 to 5,000 each, before a real search was looked at: share of searches that say
+"beats" of residual and of pre-activation at 23 and more convs / false "beats" of equal arms per search, %:
 
 | | as recorded | one run in ten collapses | differences a tenth | both | false |
 |---|---|---|---|---|---|
@@ -12,7 +12,8 @@ and of pre-activation at 23 and more convs / false "beats" of equal arms per sea
 | this | 96, 99 | 63, 68 | 68, 82 | 30, 39 | 1.7 |
 | Hodges-Lehmann, signed ranks | 98, 98 | 67, 68 | 60, 75 | 22, 29 | 0.9 |
 
-False ones with an arm that starts two epochs late: 2.2 %; where each run collapses with probability 0.1: 1.9 %.
+False ones with an arm that starts two epochs late: 2.2 %; where each run collapses with probability 0.1:
+1.9 %.
 """
 
 from __future__ import annotations
@@ -118,7 +119,9 @@ def _kept_sums(rows: Floats, cut: int) -> Floats:
 def _flips(n: int) -> Floats:
     """Rows of signs: all of them, up to a common factor; or drawn ones below the observed."""
     if n <= EXACT_PAIRS:
-        return np.where(np.arange(2 ** (n - 1))[:, np.newaxis] >> np.arange(n) & 1, -1.0, 1.0)
+        bits = np.arange(2 ** (n - 1))[:, np.newaxis] >> np.arange(n) & 1
+        signs: Floats = 1.0 - 2.0 * bits
+        return signs
     drawn = np.random.default_rng(0).choice([-1.0, 1.0], size=(DRAWN, n))
     return np.vstack([np.ones(n), drawn])
 

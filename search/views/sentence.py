@@ -15,8 +15,8 @@ RANKS = {"beats": 0, "loses": 0, "leads": 1, "trails": 1, "equal": 2, "undecided
 
 
 def sentence(evidence: Evidence) -> str:
-    """What was asked: whether and where the rivals beat the baseline; the half of depths with the strongest word
-    first, and of two the deep one. A half without pairs is passed over."""
+    """What was asked: whether and where the rivals beat the baseline; the half of depths with the strongest
+    word first, and of two the deep one. A half without pairs is passed over."""
     baseline = evidence.baseline
     rivals = [arm for arm in evidence.arms if arm != baseline]
     if not evidence.arms:
@@ -112,7 +112,7 @@ def _counted(duels: Sequence[Duel], word: str) -> str:
 
 
 def _amounts(duels: Sequence[Duel]) -> str:
-    found = []
+    found: list[str] = []
     for duel in duels:
         interval = span(duel.low, duel.high)
         amount = f"{points(duel.gain)}{' points' * (not found)}{' ' * bool(interval)}{interval}"
