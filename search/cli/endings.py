@@ -7,14 +7,14 @@ import argparse
 from optuna.study import Study
 from rich.console import Console
 
-from models.arms.arm import look
-from search.analysis.trials import arms_of
+from search.analysis.evidence import gather
 from search.analysis.verdicts import judge_study
 from search.cli.launch import Launch
 from search.cli.options import command_line, study_words, worker_words
 from search.design.plan import Plan
 from search.storage.study_record import record_of_study
 from search.storage.trial_record import finished, records_of
+from search.views.sentence import confirmable
 from search.views.terminal import answer, say, show_confirmation, show_search
 
 
@@ -22,22 +22,22 @@ def tell_search(options: argparse.Namespace, console: Console, study: Study, end
     """The end of `search.run`."""
     trials, baseline = records_of(study), record_of_study(study).baseline
     done, storage = finished(trials), options.storage
-    show_search(console, trials, baseline)
+    evidence = gather(trials, baseline)
+    show_search(console, evidence, trials)
     time_spent = "" if ended.seconds is None else f" in {ended.seconds:.0f} s"
     say(console, f"{study.study_name}: {done} of {max(options.trials, done)} trials done{time_spent}")
     if done > options.trials:
         say(console, f"(it holds more than the {options.trials} asked for)")
     if ended.stopped:
         again = command_line("run", _search_words(options, options.trials), storage)
-        answer(console, trials, baseline)
+        answer(console, evidence)
         say(console, f"stopped; nothing is lost. To continue: {again}")
         return
     say(console, f"look at it:  {command_line('dashboard', ['--open'], storage)}")
     further = _search_words(options, max(2 * done, options.trials))
     say(console, f"go on:       {command_line('run', further, storage)}")
-    answer(console, trials, baseline)
-    arms = arms_of(trials)
-    if {baseline} < set(arms) and len({look(arm).depth for arm in arms}) == 1:
+    answer(console, evidence)
+    if confirmable(evidence):
         say(console, f"Next: {command_line('confirm', study_words(options), storage)}")
 
 

@@ -107,7 +107,8 @@ def _bisected(differences: Sequence[float], inside: float, outside: float) -> fl
 
 def _kept_sums(rows: Floats, cut: int) -> Floats:
     """The sum of each row without its `cut` least and its `cut` greatest values."""
-    n, sums = rows.shape[1], rows.sum(axis=1)
+    n = rows.shape[1]
+    sums: Floats = rows.sum(axis=1)
     if cut == 0:
         return sums
     parted = np.partition(rows, (cut - 1, n - cut), axis=1)
@@ -120,7 +121,7 @@ def _flips(n: int) -> Floats:
     """Rows of signs: all of them, up to a common factor; or drawn ones below the observed."""
     if n <= EXACT_PAIRS:
         bits = np.arange(2 ** (n - 1))[:, np.newaxis] >> np.arange(n) & 1
-        signs: Floats = 1.0 - 2.0 * bits
+        signs: Floats = np.where(bits, -1.0, 1.0)
         return signs
     drawn = np.random.default_rng(0).choice([-1.0, 1.0], size=(DRAWN, n))
     return np.vstack([np.ones(n), drawn])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from optuna.study import Study
@@ -18,7 +19,7 @@ from search.storage.study_record import REPEATS, record_of_study
 from search.storage.trial_record import TrialRecord, records_of
 from search.views.confirmation_tables import confirmation_tables, confirmed, spent
 from search.views.reading import REPEATS_READING, confirmation_reading, search_reading
-from search.views.sentence import cut_short, sentence
+from search.views.sentence import confirmable, cut_short, sentence
 from search.views.tables import TextTable, search_tables
 from search.views.words import capitalized, percent
 
@@ -42,6 +43,8 @@ class Section:
     """A guide to reading it, in Markdown."""
     figures: Callable[[], dict[str, go.Figure]]
     """Figures by name, in the order in which they are to be read. Drawn when asked for."""
+    next: str = ""
+    """The command that comes next; empty where there is none."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,9 @@ class Findings:
 
     def to_json(self) -> str:
         """The JSON that `python -m search.report --json` prints."""
-        search = {"sentence": self.sections[0].sentence, **asdict(self.evidence)} if self.evidence else None
+        first, search = self.sections[0], None
+        if self.evidence:
+            search = {"sentence": first.sentence, "next": first.next, **asdict(self.evidence)}
         values: dict[str, Any] = {
             "version": VERSION,
             "study": self.study,
@@ -76,7 +81,9 @@ def findings_of(study: Study) -> Findings:
     trials, other = records_of(study), confirmation_of(study)
     evidence = gather(trials, stored.baseline)
     if other is None:
-        return Findings(name, evidence, None, (_search(name, evidence, trials, sentence(evidence)),))
+        section = _search(name, evidence, trials, sentence(evidence))
+        then = f"python -m search.confirm --name {shlex.quote(name)}" if confirmable(evidence) else ""
+        return Findings(name, evidence, None, (replace(section, next=then),))
     verdicts, section = _confirmation(other, Plan.from_json(record_of_study(other).plan or {}))
     search = _search(name, evidence, trials, f"{sentence(evidence)} {section.sentence}")
     return Findings(name, evidence, verdicts, (search, section))

@@ -120,6 +120,12 @@ def _amounts(duels: Sequence[Duel]) -> str:
     return ", ".join(found)
 
 
+def confirmable(evidence: Evidence) -> bool:
+    """Whether a confirmation can be told to be next: there are whole pairs, of arms of equal depth."""
+    depths = {look(arm).depth for arm in evidence.arms}
+    return len(depths) == 1 and any(duel.final.pairs for duel in evidence.duels)
+
+
 def cut_short(duels: Sequence[Duel]) -> str:
     """A line on the pairs of which a pruner stopped one: who led, which is no verdict. Empty where there are
     none."""

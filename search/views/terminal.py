@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from models.arms.arm import look
-from search.analysis.evidence import Evidence, gather
+from search.analysis.evidence import Evidence
 from search.analysis.trials import outcomes_of
 from search.analysis.verdicts import Verdicts
 from search.design.plan import Plan
@@ -34,9 +34,8 @@ def say(console: Console, line: str) -> None:
     console.print(Text(line), soft_wrap=True)
 
 
-def show_search(console: Console, trials: Sequence[TrialRecord], baseline: str) -> None:
+def show_search(console: Console, evidence: Evidence, trials: Sequence[TrialRecord]) -> None:
     """Prints what a search has: arms by depth, pairs, the best of each arm, what was spent."""
-    evidence = gather(trials, baseline)
     for table in (level_table(evidence), duel_table(evidence)):
         if table.rows:
             console.print(table.terminal())
@@ -44,15 +43,14 @@ def show_search(console: Console, trials: Sequence[TrialRecord], baseline: str) 
         say(console, line)
 
 
-def answer(console: Console, trials: Sequence[TrialRecord], baseline: str) -> None:
+def answer(console: Console, evidence: Evidence) -> None:
     """Prints the sentence of a search, and the first architectures that beat their twins."""
-    evidence = gather(trials, baseline)
     console.print(Text(sentence(evidence), style="bold"))
     for winner in evidence.winners[:NAMED]:
         say(
             console,
             f"  trial {winner.trial}, {winner.val:.1f} %: {winner.architecture}; its "
-            f"{look(baseline).label} twin, trial {winner.twin}: {winner.twin_val:.1f} % "
+            f"{look(evidence.baseline).label} twin, trial {winner.twin}: {winner.twin_val:.1f} % "
             f"({points(winner.difference)})",
         )
 
@@ -125,6 +123,8 @@ def show_findings(console: Console, findings: Findings) -> None:
         console.print(Text(section.sentence, style="bold"))
         for note in section.notes:
             say(console, note)
+        if section.next:
+            say(console, f"Next: {section.next}")
 
 
 def progress_line(trial: TrialRecord) -> str:

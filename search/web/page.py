@@ -59,8 +59,10 @@ def _section(section: Section, index: int) -> str:
     ]
     notes = "".join(f"<p>{escape(line)}</p>" for line in section.notes)
     reading = "".join(f"<p>{escape(text)}</p>" for text in section.reading.replace("*", "").split("\n\n"))
+    then = f"<p>Next: <code>{escape(section.next)}</code></p>" if section.next else ""
     return f"""<h1>{escape(section.title)}</h1>
 <p class="sentence">{escape(section.sentence)}</p>
+{then}
 <div class="figures">{"".join(f"<div>{figure}</div>" for figure in drawn)}</div>
 {"".join(_table(table) for table in section.tables)}
 {notes}

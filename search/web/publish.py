@@ -100,6 +100,7 @@ def note(section: Section, before: str = "") -> str:
     mark."""
     body = [
         f"**{section.sentence}**",
+        *([f"Next: `{section.next}`"] if section.next else []),
         *(table.markdown() for table in section.tables),
         *section.notes,
         section.reading,

@@ -26,9 +26,10 @@ lr_sgd = {low = 0.01, high = 0.1, log = true}
 epochs = 3
 batch_size = 32
 [search]
+design = "matched"
 pruner = "none"
 """
-"""A study whose trials take a tenth of a second."""
+"""A study whose trials take a tenth of a second, its groups whole and one after another."""
 
 
 def tiny_spec(folder: Path, *changes: tuple[str, str]) -> StudySpec:
