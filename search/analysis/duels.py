@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from search.analysis.bands import band_of, bands_of, halves_of, in_band
 from search.analysis.trials import arms_of, described, draws_of, of_arm
-from search.stats.trimmed import Location, compare_locations
+from search.stats.trimmed import Shift, compare_shifts
 from search.storage.trial_record import TrialRecord
 
 TIED = 1.0
@@ -59,9 +59,10 @@ class Duel:
     """p of the sign flips, corrected; None where there is no word to earn."""
     word: str
     """beats, loses, equal, undecided; leads or trails where undecided, but at least four pairs were won and
-    none lost, or the other way round; "no pair" where none ended."""
+    none lost, or the other way round; "too few" below four pairs, in a band below eight; "no pair" where none
+    ended."""
     more_pairs: int | None
-    """Estimate of what an undecided one lacks."""
+    """Estimate of what is lacking where nothing is decided."""
     cut_short: Score
     """Pairs with a pruned one, at the last epoch that both have; never part of a verdict."""
     best: float | None
@@ -155,8 +156,8 @@ def finals(pairs: Sequence[Pair]) -> list[float]:
     return [value for pair in pairs if (value := final_difference(*pair)) is not None]
 
 
-def _compared(samples: Mapping[str, Sequence[float]]) -> dict[str, Location]:
-    return compare_locations({name: sample for name, sample in samples.items() if sample})
+def _compared(samples: Mapping[str, Sequence[float]]) -> dict[str, Shift]:
+    return compare_shifts({name: sample for name, sample in samples.items() if sample})
 
 
 def _duel(
@@ -164,7 +165,7 @@ def _duel(
     band: str,
     half: bool,
     pairs: Sequence[Pair],
-    comparison: Location | None,
+    comparison: Shift | None,
     there: Sequence[TrialRecord],
     baseline: str,
     everywhere: float | None,
@@ -184,7 +185,7 @@ def _duel(
         low=low,
         high=high,
         holm_p=comparison.holm_p if comparison else None,
-        word=_word(comparison, final),
+        word=_word(comparison, final, LEADS if half else MIN_BAND),
         more_pairs=comparison.more_pairs if comparison else None,
         cut_short=_score([value for pair in pairs if (value := _cut_difference(*pair)) is not None]),
         best=best,
@@ -194,11 +195,14 @@ def _duel(
     )
 
 
-def _word(comparison: Location | None, final: Score) -> str:
+def _word(comparison: Shift | None, final: Score, least: int) -> str:
+    """`least`: pairs from which on an arm may lead."""
     if not final.pairs:
         return "no pair"
     if comparison and comparison.word != "undecided":
         return comparison.word
+    if final.pairs < least:
+        return "too few"
     if final.wins >= LEADS and not final.losses:
         return "leads"
     if final.losses >= LEADS and not final.wins:
@@ -206,7 +210,7 @@ def _word(comparison: Location | None, final: Score) -> str:
     return "undecided"
 
 
-def _bounds(comparison: Location | None) -> tuple[float | None, float | None]:
+def _bounds(comparison: Shift | None) -> tuple[float | None, float | None]:
     if comparison is None or not math.isfinite(comparison.interval.low):  # of few pairs it is infinite
         return None, None
     return max(comparison.interval.low, -100.0), min(comparison.interval.high, 100.0)

@@ -23,6 +23,10 @@ class Position(NamedTuple):
     stratum: int | None = None
     """The index of its stratum of depth; None where the design has none."""
 
+    def stored(self) -> dict[str, Any]:
+        """The place as it is stored; `Position(**stored)` is it again."""
+        return self._asdict()
+
 
 class LeadNotDrawn(Exception):
     """A follower was asked for before its lead had all its parameters; try again in a moment."""

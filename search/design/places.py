@@ -12,7 +12,7 @@ from search.design.groups import Position
 from search.design.strata import strata_of_spec, turn_of
 from search.spec.study import StudySpec
 from search.spec.tables import LEAD
-from search.storage.claim_storage import Placed
+from search.storage.rows import Placed
 
 
 class Places:
@@ -43,12 +43,12 @@ class Places:
             lead = next(one for one in members.values() if one.place["lead"])
             if missing and self._goes_on(lead):
                 place = Position(number, missing[0], lead=False, stratum=lead.place["stratum"])
-                return place._asdict()
+                return place.stored()
             if not lead.state.is_finished():
                 reserved += len(missing)
         if reserved and left < reserved + len(self.arms):
             return None
-        return self.lead_of(max(groups, default=-1) + 1)._asdict()
+        return self.lead_of(max(groups, default=-1) + 1).stored()
 
     def lead_of(self, group: int) -> Position:
         """The place of a group's lead."""

@@ -4,7 +4,7 @@ stratified one, the lead decides for its group."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.study import Study
@@ -91,8 +91,7 @@ class LeadDecides(BasePruner):
             for other in study.get_trials(deepcopy=False)
             if other.number != trial.number and self._competes(other, position)
         ]
-        known = sorted(value for value in [*peers, values[self.rung]] if value is not None)
-        if not values[self.rung] >= known[-max(1, len(known) // 2)]:  # also where it is no number
+        if not in_better_half(values[self.rung], [value for value in peers if value is not None]):
             return True
         storage_of(study).set_trial_system_attr(trial_id_of(trial), GOES_ON, True)
         return False
@@ -108,6 +107,13 @@ class LeadDecides(BasePruner):
         if value is not None and not math.isnan(value):
             return value
         return -math.inf if TrialRecord(trial).diverged or value is not None else None
+
+
+def in_better_half(value: float, peers: Sequence[float]) -> bool:
+    """Whether a value is in the better half of its peers and itself, as the only one of all is; what is no
+    number never is."""
+    ordered = sorted([*peers, value])
+    return value >= ordered[-max(1, len(ordered) // 2)]
 
 
 def make_pruner(spec: StudySpec) -> BasePruner:

@@ -19,7 +19,7 @@ from search.spec.study_file import check_one_depth
 from search.spec.tables import Space
 from search.storage.trial_record import TrialRecord, finished
 
-DEPTHS = (8, 14, 20, 32, 44)
+USUAL_DEPTHS = (8, 14, 20, 32, 44)
 """Depths, in convs, at which searches without strata are confirmed that name none."""
 LEAST = 3
 """Runs to choose from; where fewer are near, the next ones in depth are taken as well."""
@@ -65,7 +65,7 @@ def confirmed_depths(spec: StudySpec) -> dict[int, Stratum | None]:
     strata = strata_of_spec(spec)
     if given is None and strata:
         return {stratum.middle(space): stratum for stratum in strata}
-    wanted = DEPTHS if given is None else given
+    wanted = USUAL_DEPTHS if given is None else given
     depths = nearest_depths(space, wanted)
     if not depths:
         reachable = reachable_depths(space)

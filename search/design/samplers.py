@@ -33,7 +33,7 @@ RANKED: dict[str, Callable[[int], BaseSampler]] = {
 }
 """Makers of samplers where trials count by their ranks. The best quarter are TPE's good ones: with a tenth,
 its default, an arm of thirty trials would learn from three, of four strata."""
-TRIES = 100
+MOST_DRAWS = 100
 """Draws until one of the right depth is made of the last."""
 
 
@@ -149,7 +149,7 @@ class StratifiedSampler(MatchedSampler):
             return super().sample_relative(study, trial, search_space)
         assert self._position.stratum is not None, "of a stratified design"
         stratum = self._strata[self._position.stratum]
-        for _ in range(TRIES):
+        for _ in range(MOST_DRAWS):
             drawn = self._draw(trial, search_space)
             if stratum.has(self._depth(drawn)):
                 return drawn

@@ -29,7 +29,7 @@ from scipy import special  # type: ignore[import-untyped]
 from search.stats.paired import ALPHA, MARGIN, FamilyKey, Floats, Interval, Word, as_sample, holm, more_pairs
 from search.stats.paired import verdict as word_of
 
-EXACT_PAIRS, DRAWN = 12, 4095
+ENUMERATED, DRAWN = 12, 4095
 """Pairs up to which all sign flips are enumerated, and how many are drawn above."""
 FLIPPED_PAIRS = 60
 """Pairs up to which signs are flipped; above, the trimmed t of Tukey and McLaughlin 1963 is as good."""
@@ -38,7 +38,7 @@ PRECISION = 0.005
 
 
 @dataclass(frozen=True)
-class Location:
+class Shift:
     """One arm against another at some depths; positive points speak for the first."""
 
     word: Word
@@ -119,7 +119,7 @@ def _kept_sums(rows: Floats, cut: int) -> Floats:
 @lru_cache(maxsize=32)
 def _flips(n: int) -> Floats:
     """Rows of signs: all of them, up to a common factor; or drawn ones below the observed."""
-    if n <= EXACT_PAIRS:
+    if n <= ENUMERATED:
         bits = np.arange(2 ** (n - 1))[:, np.newaxis] >> np.arange(n) & 1
         signs: Floats = np.where(bits, -1.0, 1.0)
         return signs
@@ -135,24 +135,24 @@ def _standard_error(sample: Floats) -> tuple[float, int]:
     return float(winsorized.std(ddof=1) * math.sqrt((n - 1) / (left * (left - 1)))), left - 1
 
 
-def compare_locations(
+def compare_shifts(
     family: Mapping[FamilyKey, Sequence[float]], margin: float = MARGIN
-) -> dict[FamilyKey, Location]:
+) -> dict[FamilyKey, Shift]:
     """A comparison for each sample of paired differences; Holm corrects p over all that are passed."""
-    found = {key: _location(tuple(as_sample(differences).tolist())) for key, differences in family.items()}
+    found = {key: _shift(tuple(as_sample(differences).tolist())) for key, differences in family.items()}
     adjusted = holm([p for _, _, p in found.values()])
-    compared: dict[FamilyKey, Location] = {}
+    compared: dict[FamilyKey, Shift] = {}
     for (key, (location, interval, _)), holm_p in zip(found.items(), adjusted, strict=True):
         sample = family[key]
         word = word_of(interval, holm_p, len(sample), margin)
         lacking = more_pairs(_winsorized(sample), margin, len(family)) if word == "undecided" else None
-        compared[key] = Location(word, lacking, len(sample), location, interval, holm_p)
+        compared[key] = Shift(word, lacking, len(sample), location, interval, holm_p)
     return compared
 
 
 @lru_cache(maxsize=512)
-def _location(sample: tuple[float, ...]) -> tuple[float, Interval, float]:
-    """Location, interval and p. Kept: a page that is renewed asks again for what has not changed."""
+def _shift(sample: tuple[float, ...]) -> tuple[float, Interval, float]:
+    """Shift, interval and p. Kept: a page that is renewed asks again for what has not changed."""
     return trimmed_mean(sample), trimmed_interval(sample), trimmed_p(sample)
 
 

@@ -8,10 +8,10 @@ tests/storage/test_internals.py pins the private names of Optuna's that are over
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import sqlalchemy
 from optuna.distributions import BaseDistribution, check_distribution_compatibility, distribution_to_json
@@ -23,27 +23,8 @@ from search.storage.engines import serialize_sqlite
 from search.storage.internals import models, transaction, trial_id_of
 from search.storage.leases import ClaimLost, Leases
 from search.storage.row_storage import RowStorage
-from search.storage.trial_record import PLACE, TURN, TrialRecord
-
-
-class BudgetSpent(Exception):
-    """The study holds all its trials."""
-
-
-class Undecided(Exception):
-    """What the next trial is depends on trials that are running."""
-
-
-class Placed(NamedTuple):
-    """A trial of a stratified design, as far as others depend on it."""
-
-    place: dict[str, Any]
-    state: TrialState
-    goes_on: bool
-
-
-NextPlace = Callable[[Sequence[Placed], int], dict[str, Any] | None]
-"""Gives the place of another trial, see search.design.places; None: Undecided."""
+from search.storage.rows import BudgetSpent, NextPlace, given_to_next
+from search.storage.trial_record import TrialRecord
 
 
 class ClaimStorage(RowStorage):
@@ -92,16 +73,8 @@ class ClaimStorage(RowStorage):
         if trial.number >= self.budget:
             raise BudgetSpent
         marks = models.TrialSystemAttributeModel
-        if self.next_place is None:
-            key: str = TURN
-            given: Any = rows.count_system_attributes(session, study_id, TURN)
-        else:
-            key = PLACE
-            placed = [Placed(*row) for row in rows.placed_trials(session, study_id)]
-            given = self.next_place(placed, self.budget - trial.number)
-            if given is None:
-                raise Undecided
-        self._set_trial_attr_without_commit(session, marks, trial.trial_id, key, given)
+        given = given_to_next(session, study_id, self.next_place, self.budget - trial.number)
+        self._set_trial_attr_without_commit(session, marks, trial.trial_id, *given)
         self.leases.claim(session, trial.trial_id)
         return trial
 

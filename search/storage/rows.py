@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy
 from optuna.distributions import BaseDistribution, json_to_distribution
@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.orm import Session
 
 from search.storage.internals import models
-from search.storage.trial_record import GOES_ON, PLACE
+from search.storage.trial_record import GOES_ON, PLACE, TURN
 
 NAMED_TRIALS = 500
 """Trials named one by one in a query; more are asked for as a range."""
@@ -60,8 +60,36 @@ def count_system_attributes(session: Session, study_id: int, key: str) -> int:
     return int(named.filter(trial.study_id == study_id, marks.key == key).count())
 
 
-def placed_trials(session: Session, study_id: int) -> list[tuple[dict[str, Any], TrialState, bool]]:
-    """The trials of a study that have a place: the place, the state, whether they go on."""
+class Undecided(Exception):
+    """What the next trial is depends on trials that are running."""
+
+
+class Placed(NamedTuple):
+    """A trial of a stratified design, as far as others depend on it."""
+
+    place: dict[str, Any]
+    state: TrialState
+    goes_on: bool
+
+
+NextPlace = Callable[[Sequence[Placed], int], dict[str, Any] | None]
+"""Gives the place of another trial, see search.design.places; None: Undecided."""
+
+
+def given_to_next(
+    session: Session, study_id: int, next_place: NextPlace | None, left: int
+) -> tuple[str, Any]:
+    """The system attribute of another trial: its place, or where there are none, how many were given turns
+    before it. `left`: trials that the budget has left. Raises Undecided. The study is locked."""
+    if next_place is None:
+        return TURN, count_system_attributes(session, study_id, TURN)
+    place = next_place(_placed_trials(session, study_id), left)
+    if place is None:
+        raise Undecided
+    return PLACE, place
+
+
+def _placed_trials(session: Session, study_id: int) -> list[Placed]:
     trial, marks = models.TrialModel.__table__, models.TrialSystemAttributeModel.__table__
     place, mark = marks.alias(), marks.alias()
     query = (
@@ -70,7 +98,7 @@ def placed_trials(session: Session, study_id: int) -> list[tuple[dict[str, Any],
         .outerjoin(mark, (mark.c.trial_id == trial.c.trial_id) & (mark.c.key == GOES_ON))
         .where(trial.c.study_id == study_id)
     )
-    return [(_parsed(text), state, bool(goes_on)) for text, state, goes_on in session.execute(query)]
+    return [Placed(_parsed(text), state, bool(on)) for text, state, on in session.execute(query)]
 
 
 @lru_cache(maxsize=8192)

@@ -10,7 +10,16 @@ from search.analysis.duels import Duel
 from search.analysis.evidence import Evidence
 from search.views.words import arms_listed, listed, plural, points, span
 
-RANKS = {"beats": 0, "loses": 0, "leads": 1, "trails": 1, "equal": 2, "undecided": 3, "no pair": 4}
+RANKS = {
+    "beats": 0,
+    "loses": 0,
+    "leads": 1,
+    "trails": 1,
+    "equal": 2,
+    "undecided": 3,
+    "too few": 3,
+    "no pair": 4,
+}
 """Words by what they are worth to a reader: the strongest is said first."""
 
 

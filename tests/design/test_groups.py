@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
+
 import optuna
 import pytest
-from optuna.trial import FrozenTrial, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.design.groups import Position, arm_view, first_turn, position_of
-from search.storage.trial_record import TURN
+from search.design.groups import Position, arm_view, position_of, view_of
+from search.storage.trial_record import PLACE, TURN
 
 ARMS = ("plain", "residual", "preact")
 
@@ -35,13 +38,38 @@ def test_a_turn_decides_group_arm_and_who_leads(turn: int | None, position: Posi
 @pytest.mark.parametrize("arms", [ARMS, ARMS[:2], ARMS[:1], (*ARMS, "halved", "gated")])
 def test_a_group_is_every_arm_once_and_its_lead_has_its_first_turn(arms: tuple[str, ...]) -> None:
     for group in range(2 * len(arms)):
-        first = first_turn(group, arms)
-        positions = [position_of(at(turn), arms) for turn in range(first, first + len(arms))]
+        turns = range(group * len(arms), (group + 1) * len(arms))
+        positions = [position_of(at(turn), arms) for turn in turns]
         assert [p.group for p in positions if p] == [group] * len(arms)
         assert {p.arm for p in positions if p} == set(arms)
         assert [p.lead for p in positions if p] == [True] + [False] * (len(arms) - 1)
         assert positions[0] is not None
         assert positions[0].arm == arms[group % len(arms)], "the lead rotates"
+
+
+def test_a_place_that_was_given_goes_before_a_turn() -> None:
+    place = Position(7, "preact", lead=False, stratum=2)
+    assert position_of(create_trial(value=0.0, system_attrs={PLACE: place.stored()}), ARMS) == place
+    attributes = {PLACE: place.stored(), TURN: 0}
+    assert position_of(create_trial(value=0.0, system_attrs=attributes), ARMS) == place
+
+
+def test_a_view_may_show_trials_as_others_and_leaves_the_study_alone() -> None:
+    study = optuna.create_study(direction="maximize")
+    for value in (1.0, 2.0, 3.0):
+        study.add_trial(create_trial(value=value))
+
+    def better(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        found = [copy.copy(trial) for trial in trials if trial.number > 0]
+        for trial in found:
+            trial.value = 10 * (trial.value or 0)
+        return found
+
+    view = view_of(study, better)
+    assert [trial.value for trial in view.get_trials()] == [20, 30]
+    assert [trial.value for trial in view.get_trials(states=(TrialState.COMPLETE,))] == [20, 30]
+    assert view.get_trials(states=(TrialState.FAIL,)) == []
+    assert [trial.value for trial in study.get_trials()] == [1, 2, 3]
 
 
 def test_a_view_holds_the_trials_of_one_arm_and_writes_through() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
@@ -12,11 +13,12 @@ from optuna.pruners import BasePruner, HyperbandPruner, NopPruner
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from search.design.pruners import MAKERS, PeerPruner, make_pruner
+from search.design.pruners import MAKERS, LeadDecides, PeerPruner, in_better_half, make_pruner
 from search.design.space import suggest
 from search.spec.domains import Domain
 from search.spec.study import StudySpec
-from search.spec.tables import PRUNERS
+from search.spec.tables import LEAD, PRUNERS
+from search.storage.trial_record import PLACE, TrialRecord
 from tests.support.made_up import Bottleneck, installed
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -77,7 +79,7 @@ def frozen(study: Study, trial: optuna.Trial) -> FrozenTrial:
 
 
 def test_every_pruner_of_a_study_file_can_be_made() -> None:
-    assert tuple(MAKERS) == PRUNERS
+    assert (LEAD, *MAKERS) == PRUNERS
     assert isinstance(MAKERS["none"](15), NopPruner)
 
 
@@ -218,3 +220,94 @@ def test_rungs_are_epochs_done(tiny: StudySpec, pruner: str, epochs: int, rungs:
         worse = number % epochs
         stopped.add(trained(study, trial, [1.0] * worse + [1 / (1 + number)] * (epochs - worse)))
     assert stopped - {None} == rungs
+
+
+@pytest.mark.parametrize(
+    ("value", "peers", "inside"),
+    [
+        (0.1, [], True),
+        (0.2, [0.1], True),
+        (0.1, [0.2], False),
+        (0.2, [0.1, 0.3], False),
+        (0.3, [0.1, 0.2], True),
+        (0.2, [0.1, 0.2, 0.3], True),
+        (0.2, [0.2, 0.2, 0.2], True),
+        (math.nan, [0.1], False),
+        (math.nan, [], False),
+    ],
+)
+def test_the_better_half_is_of_the_peers_and_oneself(value: float, peers: list[float], inside: bool) -> None:
+    assert in_better_half(value, peers) == inside
+
+
+def placed(study: Study, group: int, arm: str, lead: bool, stratum: int = 0) -> optuna.Trial:
+    trial = drawn(study, arm)
+    place = {"group": group, "arm": arm, "lead": lead, "stratum": stratum}
+    study._storage.set_trial_system_attr(trial._trial_id, PLACE, place)
+    return trial
+
+
+def decided(study: Study, trial: optuna.Trial) -> bool:
+    """Whether it was written down that the trial goes on."""
+    return TrialRecord(frozen(study, trial)).goes_on
+
+
+@pytest.fixture
+def leading(tiny: StudySpec) -> Study:
+    """A study in which leads decide after three epochs of 15."""
+    search = replace(tiny.search, design="stratified", pruner=LEAD)
+    spec = replace(tiny, search=search, train=replace(tiny.train, epochs=15))
+    pruner = make_pruner(spec)
+    assert isinstance(pruner, LeadDecides)
+    assert pruner.rung == 3
+    return optuna.create_study(direction="maximize", pruner=pruner)
+
+
+def test_a_lead_goes_on_in_the_better_half_of_its_arm_and_stratum(leading: Study) -> None:
+    """Others of the arm count, be they leads or followers; other arms and strata do not."""
+    for i, (arm, lead, stratum, level, stopped) in enumerate(
+        [
+            ("plain", True, 0, 0.5, False),
+            ("plain", True, 1, 0.1, False),
+            ("preact", False, 0, 0.2, False),
+            ("preact", True, 0, 0.1, True),
+            ("preact", True, 0, 0.3, False),
+            ("plain", False, 0, 0.9, False),
+            ("plain", True, 0, 0.7, True),
+            ("plain", True, 0, 0.8, False),
+        ]
+    ):
+        trial = placed(leading, i, arm, lead, stratum)
+        assert trained(leading, trial, [level] * 15) == (3 if stopped else None)
+        assert decided(leading, trial) == (lead and not stopped)
+
+
+def test_a_follower_is_never_stopped(leading: Study) -> None:
+    assert trained(leading, placed(leading, 0, "plain", lead=True), [0.9] * 15) is None
+    for group in range(1, 5):
+        follower = placed(leading, group, "plain", lead=False)
+        assert trained(leading, follower, [0.1] * 15) is None
+        assert not decided(leading, follower)
+
+
+def test_a_lead_decides_once(leading: Study) -> None:
+    """What was decided stays, whoever comes later, and also where a worker went on with it."""
+    first = placed(leading, 0, "plain", lead=True)
+    for epoch in (1, 2, 3):
+        first.report(0.2, epoch)
+        assert not first.should_prune()
+    assert decided(leading, first)
+    assert trained(leading, placed(leading, 1, "plain", lead=True), [0.9] * 15) is None
+    first.report(0.2, 4)
+    assert not first.should_prune()
+
+
+def test_a_diverged_one_is_the_worst_of_its_peers(leading: Study) -> None:
+    assert trained(leading, placed(leading, 0, "plain", lead=True), [0.1, 0.1, math.nan]) == 3
+    assert trained(leading, placed(leading, 1, "plain", lead=True), [0.1] * 15) is None
+
+
+def test_with_one_epoch_there_is_nothing_to_decide_by(tiny: StudySpec) -> None:
+    search = replace(tiny.search, design="stratified", pruner=LEAD)
+    spec = replace(tiny, search=search, train=replace(tiny.train, epochs=1))
+    assert isinstance(make_pruner(spec), NopPruner)

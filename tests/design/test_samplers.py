@@ -13,7 +13,7 @@ import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from search.design.groups import LeadNotDrawn, arm_view, first_turn, position_of
+from search.design.groups import LeadNotDrawn, arm_view, position_of
 from search.design.samplers import MAKERS, MatchedSampler, make_sampler
 from search.design.seeds import training_seed
 from search.design.space import dimensions, suggest, suggested_names
@@ -244,7 +244,6 @@ def test_a_lead_is_found_by_its_turn_and_not_by_its_number(tmp_path: Path, tiny:
     trials = search(study, claims, tiny, 4)
     second = [trial for trial in trials if (at := position_of(trial, ARMS)) and at.group == 1]
     assert [trial.number for trial in second] == [5, 6, 7]
-    assert first_turn(1, ARMS) == 3
     assert [trial.params["block"] for trial in second] == ["residual", "preact", "plain"]
     assert len({trial.params["lr_sgd"] for trial in second}) == 1
 

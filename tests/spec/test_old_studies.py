@@ -27,7 +27,36 @@ FINGERPRINTS = {
 
 @pytest.mark.parametrize("name", FINGERPRINTS)
 def test_specs_keep_their_fingerprints(name: str) -> None:
-    assert load_spec(find_study(name)).fingerprint() == FINGERPRINTS[name]
+    """Those that leave the design out were matched when that was the default, and go on so."""
+    then = {"search": {"design": "matched", "pruner": "hyperband"}}
+    assert load_spec(find_study(name)).continuing(then).fingerprint() == FINGERPRINTS[name]
+
+
+def left_out(folder: Path, **changes: str) -> StudySpec:
+    """A study whose file says nothing of its design, or only what is given."""
+    said = "".join(f'{key} = "{value}"\n' for key, value in changes.items())
+    return tiny_spec(folder, ('design = "matched"\npruner = "none"\n', said))
+
+
+def test_a_file_that_leaves_the_design_out_continues_what_it_was_made_with(tmp_path: Path) -> None:
+    url, saying = f"sqlite:///{tmp_path}/x.db", left_out(tmp_path, design="matched", pruner="hyperband")
+    silent = left_out(tmp_path)
+    assert (silent.search.design, silent.search.pruner) == ("stratified", "lead")
+    open_study(url, "old", saying, "data", 3)
+    study = open_study(url, "old", silent, "data", 5)
+    assert study.user_attrs["budget"] == 5
+    assert spec_of(None, "old", StudyRecord(study.user_attrs)).search == saying.search
+    new = open_study(url, "new", silent, "data", 3)
+    assert spec_of(None, "new", StudyRecord(new.user_attrs)).search == silent.search
+    with pytest.raises(SpecError, match=r'search\.design: "stratified" in the study, "matched" now'):
+        open_study(url, "new", saying, "data", 3)
+
+
+def test_what_a_file_says_is_held_against_the_study_even_where_it_is_the_default(tmp_path: Path) -> None:
+    url, saying = f"sqlite:///{tmp_path}/x.db", left_out(tmp_path, design="stratified")
+    open_study(url, "old", left_out(tmp_path, design="matched"), "data", 3)
+    with pytest.raises(SpecError, match=r'search\.design: "matched" in the study, "stratified" now'):
+        open_study(url, "old", saying, "data", 3)
 
 
 def test_another_arm_and_another_norm_change_no_spec(tmp_path: Path) -> None:

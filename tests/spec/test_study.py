@@ -48,7 +48,7 @@ def test_differences_read_like_a_diff() -> None:
     new["train"]["schedule"] = "step"
     del new["search"]["pruner"]
     assert spec_differences(old, new) == [
-        'search.pruner: "hyperband" in the study, "(absent)" now',
+        'search.pruner: "lead" in the study, "(absent)" now',
         "space.blocks.high: 9 in the study, 5 now",
         'train.schedule: "(absent)" in the study, "step" now',
     ]

@@ -86,11 +86,24 @@ def test_a_preset_fills_in_what_is_left_out(tmp_path: Path) -> None:
         ('name = "digits"', 'name = "digit"', "digits"),
         ("val_fraction = 0.25", "val_fraction = 1.5", "data.val_fraction must be"),
         (
-            'design = "matched"',
+            "seed = 0",
             'design = "paired"',
-            "search.design must be one of matched, free, got 'paired'",
+            "search.design must be one of stratified, matched, free, got 'paired'",
         ),
-        ('sampler = "tpe"', 'sampler = "gp"', 'search.sampler = "gp" needs search.design = "free"'),
+        ("seed = 0", 'sampler = "gp"', 'search.sampler = "gp" needs search.design = "free"'),
+        (
+            "seed = 0",
+            'design = "stratified"\npruner = "hyperband"',
+            "search.pruner must be one of lead, none with search.design = \"stratified\", got 'hyperband'",
+        ),
+        (
+            "seed = 0",
+            'design = "matched"\npruner = "lead"',
+            "search.pruner must be one of hyperband, halving, median, none with",
+        ),
+        ("seed = 0", 'design = "free"\nstrata = 3', 'search.strata needs search.design = "stratified"'),
+        ("seed = 0", "strata = 0", "search.strata must be a whole number from 1"),
+        ("seed = 0", "strata = [20, 10]", "search.strata must"),
         ("[false, true]", "[0, 1]", "space.zero_branch must be true or false"),
         ('["plain", "residual", "preact"]', '["plain", "plain"]', "none of them twice"),
         ('["plain", "residual", "preact"]', "[]", "must list 1 to 100 choices"),
@@ -208,7 +221,24 @@ def test_fingerprint_follows_what_decides_a_result_and_nothing_else(tmp_path: Pa
     assert load_spec(edited(tmp_path, "# 8x8 digits", "# 9x9 digits")).fingerprint() == base.fingerprint()
     assert load_spec(edited(tmp_path, "epochs = 15", "epochs = 16")).fingerprint() != base.fingerprint()
     assert load_spec(Path("studies/digits.toml"), seed=1).fingerprint() != base.fingerprint()
-    confirm = edited(tmp_path, "[8, 14, 20, 32, 44]\nseeds = 10", "[8, 20]\nseeds = 5")
+    confirm = edited(tmp_path, "seeds = 10", "depths = [8, 20]\nseeds = 5")
     assert load_spec(confirm).confirm.depths == (8, 20)
     assert load_spec(confirm).fingerprint() == base.fingerprint()
-    assert base.fingerprint() == "2b0543d8ac73b925", "stored studies could no longer be continued"
+    assert base.fingerprint() == "62149fda5e84935e", "stored studies could no longer be continued"
+
+
+@pytest.mark.parametrize(
+    ("said", "design", "pruner"),
+    [
+        ("", "stratified", "lead"),
+        ('pruner = "none"', "stratified", "none"),
+        ('pruner = "halving"', "matched", "halving"),
+        ('design = "matched"', "matched", "hyperband"),
+        ('design = "free"', "free", "hyperband"),
+    ],
+)
+def test_a_pruner_alone_brings_the_design_that_it_can_prune_in(
+    tmp_path: Path, said: str, design: str, pruner: str
+) -> None:
+    search = load_spec(write(tmp_path, f"{SMALLEST}[search]\n{said}")).search
+    assert (search.design, search.pruner) == (design, pruner)

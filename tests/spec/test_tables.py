@@ -63,7 +63,9 @@ def test_what_is_drawn_has_a_rule_for_each_value_and_what_is_shared_has_none() -
 
 def test_only_keys_that_came_later_are_left_out_of_stored_specs() -> None:
     """The stored spec always tells the value of a key of the first studies."""
-    assert {name for name, field in FIELDS if key_of(field).added} == {"train.schedule", "search.baseline"}
+    assert {name for name, field in FIELDS if key_of(field).added} == {
+        "train.schedule", "search.baseline", "search.strata"
+    }  # fmt: skip
 
 
 def test_defaults_are_those_that_stored_studies_were_made_with() -> None:
@@ -82,6 +84,7 @@ def test_defaults_are_those_that_stored_studies_were_made_with() -> None:
         "label_smoothing": 0.0, "crop": 0, "flip": False, "schedule": "cosine",
     }  # fmt: skip
     assert asdict(SearchSettings()) == {
-        "design": "matched", "sampler": "tpe", "pruner": "hyperband", "seed": 0, "baseline": DEFAULT_BASELINE,
-    }  # fmt: skip
+        "design": "stratified", "sampler": "tpe", "pruner": "lead", "seed": 0, "baseline": DEFAULT_BASELINE,
+        "strata": 4,
+    }, "design and pruner were others: stored specs have always told theirs"  # fmt: skip
     assert DEFAULT_BASELINE == "plain"

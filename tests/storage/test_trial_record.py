@@ -55,6 +55,7 @@ VALUES: dict[str, tuple[str, Any, Any]] = {
     "origin": ("origin", 9, 0),
     "changed": ("changed", {"lr": 0.1}, {}),
     "difference": ("difference", "none", None),
+    "stratum": ("stratum", "9-13", ""),
 }
 """Fields: the name as it is stored, a value, and what a trial without it has. Studies of every version so far
 have these names: none may ever be changed."""
