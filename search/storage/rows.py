@@ -60,6 +60,10 @@ def count_system_attributes(session: Session, study_id: int, key: str) -> int:
     return int(named.filter(trial.study_id == study_id, marks.key == key).count())
 
 
+class BudgetSpent(Exception):
+    """The study holds all its trials."""
+
+
 class Undecided(Exception):
     """What the next trial is depends on trials that are running."""
 

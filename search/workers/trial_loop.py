@@ -11,11 +11,10 @@ from optuna.study import Study
 
 from search.design.groups import LeadNotDrawn
 from search.errors import SearchError, StudyFailed
-from search.storage.claim_storage import BudgetSpent
 from search.storage.internals import study_id_of
 from search.storage.leases import ClaimLost
 from search.storage.patience import PatientStorage
-from search.storage.rows import Undecided
+from search.storage.rows import BudgetSpent, Undecided
 from search.storage.trial_record import TrialRecord, records_of
 from search.workers.heartbeat import Heart
 from search.workers.stop import Stop

@@ -22,10 +22,10 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from search.spec.study import StudySpec
-from search.storage.claim_storage import BudgetSpent
 from search.storage.internals import models, study_id_of, transaction, trial_id_of
 from search.storage.leases import MAX_ATTEMPTS, ClaimLost, worker_name
 from search.storage.patience import PatientStorage
+from search.storage.rows import BudgetSpent
 from search.storage.studies import open_study
 from search.storage.trial_record import TURN
 from tests.support.claims import (

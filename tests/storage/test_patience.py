@@ -22,10 +22,11 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from search.storage import patience as module
-from search.storage.claim_storage import BudgetSpent, ClaimStorage
+from search.storage.claim_storage import ClaimStorage
 from search.storage.internals import cached, study_id_of, trial_id_of
 from search.storage.leases import ClaimLost
 from search.storage.patience import HURRY, LONGEST, PATIENCE, Patience, PatientStorage, is_transient
+from search.storage.rows import BudgetSpent
 from tests.support.claims import FIRST, joined, queued
 
 
