@@ -38,8 +38,13 @@ def halves_of(trials: Sequence[TrialRecord]) -> tuple[Half, Half]:
     if len(strata) < 2:
         return UNSTRATIFIED
     below, above = strata[: len(strata) // 2], strata[len(strata) // 2 :]
-    lower = Half(f"{first_depth(below[0])}-{last_depth(below[-1])}", 1, first_depth(above[0]) - 1)
-    return lower, Half(f"{first_depth(above[0])}-{last_depth(above[-1])}", first_depth(above[0]), None)
+    lower = Half(_from_to(below), 1, first_depth(above[0]) - 1)
+    return lower, Half(_from_to(above), first_depth(above[0]), None)
+
+
+def _from_to(bands: Sequence[str]) -> str:
+    low, high = first_depth(bands[0]), last_depth(bands[-1])
+    return f"{low}-{high}" if low < high else str(low)
 
 
 def depth_band(depth: int) -> str:

@@ -54,7 +54,7 @@ class Duel:
     """The location of the differences, points: see search.stats.trimmed."""
     low: float | None
     high: float | None
-    """Its 95 % interval; none below six pairs."""
+    """Its 95 % interval; none below seven pairs, or where few are told apart."""
     holm_p: float | None
     """p of the sign flips, corrected; None where there is no word to earn."""
     word: str

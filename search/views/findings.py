@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.study import Study
 
-from models.arms.arm import look
 from search.analysis.evidence import Evidence, gather
 from search.analysis.verdicts import Verdicts, judge_study
 from search.design.plan import Plan
@@ -21,7 +20,7 @@ from search.views.confirmation_tables import confirmation_tables, confirmed, spe
 from search.views.reading import REPEATS_READING, confirmation_reading, search_reading
 from search.views.sentence import confirmable, cut_short, sentence
 from search.views.tables import TextTable, search_tables
-from search.views.words import capitalized, percent
+from search.views.words import percent
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go  # type: ignore[import-untyped]
@@ -96,11 +95,6 @@ def _search(name: str, evidence: Evidence, trials: Sequence[TrialRecord], said: 
         return search_figures(evidence, trials, said)
 
     notes = [text] if (text := cut_short(evidence.duels)) else []
-    if evidence.baseline_turns_down_at is not None:
-        notes.append(
-            f"{capitalized(look(evidence.baseline).noun)}s turn down from {evidence.baseline_turns_down_at} "
-            "convs on (training accuracy)."
-        )
     if evidence.noise is not None:
         notes.append(f"Seeds alone: standard deviation {evidence.noise.sd:.2f} points.")
     return Section(

@@ -8,16 +8,20 @@ from search.views.words import capitalized
 
 def search_reading(baseline: str) -> str:
     """How to read a search."""
-    return f"""\
+    return """\
 Every draw is trained as each arm, from the same initial weights and on the same batches: a *pair* differs
-in the shortcut alone. Means and intervals are over pairs of which both were trained to the end, in percentage
-points. **beats**: the 95 % interval lies above one point and p (sign flips, Holm over depths) is below 0.05;
-**equal**: it lies within a point; **undecided**: all else. A run that diverged counts as chance.
+in the shortcut alone. What is said rests on pairs of which both were trained to the end: those of the lower
+depths together, those of the upper ones together, and a stratum of eight pairs or more where its half is
+decided. *Gain*: the mean difference in percentage points without the most extreme tenth at either end, so
+that one run that collapsed decides nothing; collapses are among the failures. **beats**: its 95 % interval
+lies above one point and p (sign flips, Holm over the two halves) is below 0.05; **equal**: it lies within a
+point; **leads**: at least four pairs were won by a point or more and none was lost, which happens by chance
+in one search of twelve; **undecided**: all else. A run that diverged counts as chance. *Turn down*: median
+training accuracy falls more than five points below that of the best depth, and stays there.
 
-*Exploratory*: the search chose these trials and pruned the slow ones, so that pairs which ended are kinder to
-{look(baseline).noun}s than all pairs are. One cut short is compared at the last epoch of both and enters no
-verdict. The best of many runs is a lucky one, and no test image was looked at. It suggests and does not
-prove."""
+*Exploratory*: the search chose these trials. A draw goes on only if its first run, of each arm in turn, is in
+the better half of that arm at its depths; what every arm fails at is missing, SELECTION. The best of many
+runs is a lucky one, and no test image was looked at. It suggests and does not prove."""
 
 
 def confirmation_reading(baseline: str, rival: str) -> str:

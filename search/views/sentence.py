@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from models.arms.arm import look
-from search.analysis.bands import first_depth
+from search.analysis.bands import first_depth, last_depth
 from search.analysis.duels import Duel
 from search.analysis.evidence import Evidence
-from search.views.words import arms_listed, listed, plural, points, span
+from search.views.words import arms_listed, capitalized, listed, plural, points, span
 
 RANKS = {
     "beats": 0,
@@ -47,7 +47,7 @@ def sentence(evidence: Evidence) -> str:
         where = where or (_from(evidence.halves[1]) if half is upper else _up_to(evidence.halves[0]))
         clauses.append(f"{where} {_half(half, baseline, half is not told[0])}")
     text = f"{'; '.join(clauses)}."
-    return f"Exploratory, {plural(evidence.finished, 'trial')}: {opening}{text}"
+    return f"Exploratory, {plural(evidence.finished, 'trial')}: {opening}{capitalized(text) if opening else text}"
 
 
 def _rank(half: Sequence[Duel]) -> int:
@@ -55,12 +55,12 @@ def _rank(half: Sequence[Duel]) -> int:
 
 
 def _opening(evidence: Evidence, deep_first: bool) -> tuple[str, str]:
-    """Where the baseline turns down, and "There" if what follows is about the same depths."""
+    """Where the baseline turns down, and "there" if what follows is about the same depths."""
     turn = evidence.baseline_turns_down_at
     if turn is None:
         return "", ""
-    there = "There" if deep_first and turn == first_depth(evidence.halves[1]) else ""
-    return f"{look(evidence.baseline).noun}s turn down from {turn} convs on. ", there or ""
+    there = "there" if deep_first and turn == first_depth(evidence.halves[1]) else ""
+    return f"{look(evidence.baseline).noun}s turn down from {turn} convs on. ", there
 
 
 def _from(half: str) -> str:
@@ -68,7 +68,7 @@ def _from(half: str) -> str:
 
 
 def _up_to(half: str) -> str:
-    return f"up to {half.partition('-')[2]} convs"
+    return f"up to {last_depth(half)} convs"
 
 
 def _half(duels: Sequence[Duel], baseline: str, besides: bool) -> str:

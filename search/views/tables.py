@@ -92,31 +92,30 @@ def winner_table(evidence: Evidence) -> TextTable:
 
 
 def duel_table(evidence: Evidence) -> TextTable:
-    """Rivals against the baseline: at what depth they beat it, by how much."""
-    rows = []
+    """Rivals against the baseline: at what depth they beat it, by how much. Pairs that a pruner cut short have
+    a column where there are any."""
+    rows, cut = [], any(duel.cut_short.pairs for duel in evidence.duels)
     for duel in evidence.duels:
-        final, cut = duel.final, duel.cut_short
+        final, short = duel.final, duel.cut_short
         more = "" if duel.more_pairs is None or duel.word != "undecided" else f" {many(duel.more_pairs)}"
-        rows.append(
-            (
-                look(duel.arm).label,
-                duel.band if duel.half else f"  {duel.band}",
-                duel.word + more,
-                points(duel.gain),
-                span(duel.low, duel.high) or "-",
-                str(final.pairs),
-                f"{final.wins}/{final.ties}/{final.losses}",
-                points(duel.ahead_of_best_baseline),
-                points(duel.ahead_of_any_baseline),
-                f"{cut.wins}/{cut.ties}/{cut.losses}" if cut.pairs else "-",
-            )
+        row = (
+            look(duel.arm).label,
+            duel.band if duel.half else f"  {duel.band}",
+            duel.word + more,
+            points(duel.gain),
+            span(duel.low, duel.high) or "-",
+            str(final.pairs),
+            f"{final.wins}/{final.ties}/{final.losses}",
+            points(duel.ahead_of_best_baseline),
+            points(duel.ahead_of_any_baseline),
         )
+        rows.append(row + (f"{short.wins}/{short.ties}/{short.losses}" if short.pairs else "-",) * cut)
     name = look(evidence.baseline).label
     return TextTable(
         f"Against {name}, points within pairs; best: the rival's minus {name}'s (exploratory)",
         (
-            "arm", "convs", "verdict, pairs lacking", "mean", "95 % interval", "pairs", "win/tie/loss",
-            "best here", "best of all", "cut short: w/t/l",
+            "arm", "convs", "verdict, pairs lacking", "gain", "95 % interval", "pairs", "win/tie/loss",
+            "best here", "best of all", *("cut short: w/t/l",) * cut,
         ),
         tuple(rows),
         words=3,

@@ -8,69 +8,124 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.analysis.duels import Duel, Score
 from search.analysis.evidence import gather
-from search.stats.paired import MOST_PAIRS
-from search.views.sentence import cut_short, sentence
-from tests.support.made_trials import deep_pairs, made, records
+from search.views.sentence import confirmable, cut_short, sentence
+from tests.support.made_trials import deep_pairs, made, records, study_of
+from tests.support.made_up import Bottleneck, installed
 
 PRUNED, RUNNING, FAIL = TrialState.PRUNED, TrialState.RUNNING, TrialState.FAIL
+LOWER, UPPER = "9-21", "23-57"
 
 
 def of(trials: list[FrozenTrial], baseline: str = "plain") -> str:
     return sentence(gather(records(trials), baseline))
 
 
-def score(pairs: int, mean: float | None = None, wins: int = 0) -> Score:
-    return Score(pairs=pairs, wins=wins, ties=0, losses=pairs - wins, mean=mean, median=mean)
-
-
 def duel(
     word: str,
+    gain: float | None = None,
     low: float | None = None,
     high: float | None = None,
-    band: str = "9-14",
+    band: str = UPPER,
     arm: str = "preact",
     pairs: int = 12,
-    cut: Score | None = None,
+    wins: int = 0,
     **values: Any,
 ) -> Duel:
-    middle = None if low is None or high is None else (low + high) / 2
-    known = {"holm_p": None, "more_pairs": None, "best": None, "best_baseline": None}
-    ahead = {"ahead_of_best_baseline": None, "ahead_of_any_baseline": None}
-    return Duel(
-        arm=arm, band=band, final=score(pairs, middle), low=low, high=high, word=word,
-        cut_short=cut or score(0), **(known | ahead | values),
+    nothing = Score(pairs=0, wins=0, ties=0, losses=0, mean=None, median=None)
+    final = replace(nothing, pairs=pairs, wins=wins, losses=pairs - wins)
+    known: dict[str, Any] = {
+        "holm_p": None, "more_pairs": None, "best": None, "best_baseline": None, "cut_short": nothing,
+        "ahead_of_best_baseline": None, "ahead_of_any_baseline": None, "half": band in (LOWER, UPPER),
+    }  # fmt: skip
+    return Duel(arm=arm, band=band, final=final, gain=gain, low=low, high=high, word=word, **(known | values))
+
+
+def told(*duels: Duel, baseline: str = "plain", turn: int | None = None) -> str:
+    evidence = gather(records([made(0, "plain"), made(1, "preact"), made(2, "residual")]), baseline)
+    return sentence(
+        replace(
+            evidence, finished=100, arms=(baseline, *dict.fromkeys(duel.arm for duel in duels)),
+            duels=duels, halves=(LOWER, UPPER), baseline_turns_down_at=turn,
+        )
     )  # fmt: skip
 
 
-def told(*duels: Duel, baseline: str = "plain") -> str:
-    evidence = gather(records([made(0, "plain"), made(1, "preact"), made(2, "residual")]), baseline)
-    arms = [baseline, *dict.fromkeys(duel.arm for duel in duels)]
-    return sentence(replace(evidence, arms=tuple(arms), duels=duels))
+RESIDUAL = duel("beats", 36, 24, 48, arm="residual", pairs=16)
+PREACT = duel("beats", 35, 23.6, 48, pairs=16)
+
+
+def test_what_was_asked_comes_first_and_from_the_strongest_evidence() -> None:
+    """Where plain stacks turn down, by how much they are beaten there, and what is known above."""
+    text = told(
+        RESIDUAL,
+        duel("undecided", 2.2, 0.4, 5.4, band=LOWER),
+        PREACT,
+        duel("leads", 3.0, 1.1, 9.0, band=LOWER, arm="residual", wins=8),
+        turn=23,
+    )
+    assert text == (
+        "Exploratory, 100 trials: plain stacks turn down from 23 convs on. There residual beats plain by "
+        "36 points [24, 48] (16 pairs), pre-activation by 35 [24, 48] (16); up to 21 convs residual leads "
+        "plain (8 of 12 pairs won, none lost), pre-activation is undecided (+2.2 points [0.4, 5.4] in 12 "
+        "pairs)."
+    )
 
 
 @pytest.mark.parametrize(
-    ("gain", "says"),
+    ("turn", "opening"),
     [
-        (0.3, "At 21-32 convs pre-activation beats plain by 30 points [30, 30] (40 pairs) (exploratory)."),
-        (
-            -0.3,
-            "At 21-32 convs pre-activation loses to plain by 30 points [30, 30] (40 pairs) (exploratory).",
-        ),
-        (0.0, "Pre-activation equals plain within a point at 21-32 convs (exploratory)."),
+        (None, "Exploratory, 100 trials: from 23 convs on residual beats plain"),
+        (37, "Exploratory, 100 trials: plain stacks turn down from 37 convs on. From 23 convs on residual"),
     ],
 )
-def test_many_pairs_earn_a_word(gain: float, says: str) -> None:
-    assert of(deep_pairs(40, gain)) == says
+def test_depths_are_named_where_the_turn_does_not_name_them(turn: int | None, opening: str) -> None:
+    assert told(RESIDUAL, turn=turn).startswith(opening)
 
 
-def test_few_pairs_earn_no_word_however_large_their_difference() -> None:
-    assert of(deep_pairs(5)) == (
-        "Pre-activation: undecided (mean +30 points in 5 pairs at 21-32 convs, about 1 more pair needed) "
-        "(exploratory)."
+def test_a_shallow_word_goes_before_a_deep_doubt() -> None:
+    text = told(
+        duel("beats", 9, 8, 10, band=LOWER), duel("undecided", 30, -5, 60, arm="preact", pairs=5), turn=23
     )
-    assert of(deep_pairs(1)) == (
-        "Pre-activation: undecided (1 pair; a word needs at least 6 at one depth) (exploratory)."
+    assert text == (
+        "Exploratory, 100 trials: plain stacks turn down from 23 convs on. Up to 21 convs pre-activation "
+        "beats plain by 9.0 points [8.0, 10] (12 pairs); from 23 convs on pre-activation is undecided "
+        "(+30 points [−5.0, 60] in 5 pairs)."
     )
+
+
+def test_a_loss_is_said_as_plainly_as_a_win() -> None:
+    both = duel("loses", -30, -40, -20, band=LOWER), duel("trails", -3, band=UPPER, pairs=4)
+    assert told(*both) == (
+        "Exploratory, 100 trials: up to 21 convs pre-activation loses to plain by 30 points [20, 40] "
+        "(12 pairs); from 23 convs on pre-activation trails behind plain (4 of 4 pairs lost, none won)."
+    )
+
+
+def test_arms_of_one_word_share_it() -> None:
+    equal = [duel("equal", 0.1, -0.4, 0.5, band=LOWER, arm=arm) for arm in ("residual", "preact")]
+    assert told(RESIDUAL, PREACT, *equal).endswith("(16); up to 21 convs they are level.")
+    assert told(*equal) == (
+        "Exploratory, 100 trials: up to 21 convs residual and pre-activation equal plain within a point."
+    )
+    [one] = equal[:1]
+    assert told(RESIDUAL, PREACT, one, duel("too few", 2, band=LOWER, pairs=2)).endswith(
+        "up to 21 convs residual equals plain within a point, pre-activation is undecided (+2.0 points in 2 "
+        "pairs)."
+    )
+    leads = [duel("leads", 3, wins=6, arm=arm, pairs=9) for arm in ("residual", "preact")]
+    assert told(*leads).endswith(
+        "from 23 convs on residual and pre-activation lead plain (6 of 9 and 6 of 9 pairs won, none lost)."
+    )
+
+
+def test_bands_are_in_the_table_and_not_in_the_sentence() -> None:
+    assert told(RESIDUAL, duel("loses", -9, -10, -8, band="23-35", arm="residual")) == told(RESIDUAL)
+
+
+def test_a_half_without_pairs_is_passed_over() -> None:
+    none = duel("no pair", band=LOWER, pairs=0)
+    assert told(RESIDUAL, none) == told(RESIDUAL)
+    assert told(none) == "No pair has been trained to the end yet."
 
 
 @pytest.mark.parametrize(
@@ -78,111 +133,57 @@ def test_few_pairs_earn_no_word_however_large_their_difference() -> None:
     [
         ([], "No pair has been trained to the end yet."),
         ([made(0, "plain", state=RUNNING)], "No pair has been trained to the end yet."),
+        ([made(0, "plain"), made(1, "preact", state=PRUNED)], "No pair has been trained to the end yet."),
+        ([made(0, "plain"), made(1, "preact", state=FAIL)], "No pair has been trained to the end yet."),
         (
-            [made(0, "plain"), made(1, "preact", state=RUNNING)],
+            [made(0, "plain")],
             "Only plain stacks have been trained: there is nothing to compare them with.",
         ),
         (
             [made(0, "residual"), made(1, "preact")],
             "No plain stack has been trained: there is nothing to compare residual and pre-activation with.",
         ),
-        ([made(0, "plain", state=FAIL), made(1, "preact")], "No pair has been trained to the end yet."),
-        (
-            [made(0, "plain", state=PRUNED), made(1, "preact", state=PRUNED)],
-            "No pair has been trained to the end yet.",
-        ),
     ],
-    ids=["empty", "running", "plain alone", "no plain", "failed", "pruned"],
 )
-def test_a_study_in_any_state_has_a_true_sentence(trials: list[FrozenTrial], says: str) -> None:
+def test_it_holds_for_a_search_in_any_state(trials: list[FrozenTrial], says: str) -> None:
     assert of(trials) == says
 
 
 @pytest.mark.parametrize(
-    ("word", "vague", "clear", "says"),
+    ("gain", "says"),
     [
-        ("loses", (-30.0, -5.0), (-12.0, -10.0), "loses to plain by 11 points [10, 12] (12 pairs)"),
-        ("beats", (5.0, 30.0), (10.0, 12.0), "beats plain by 11 points [10, 12] (12 pairs)"),
+        (0.3, "from 21 convs on pre-activation beats plain by 30 points [30, 30] (40 pairs)."),
+        (-0.3, "from 21 convs on pre-activation loses to plain by 30 points [30, 30] (40 pairs)."),
+        (0.0, "from 21 convs on pre-activation equals plain within a point."),
     ],
 )
-def test_the_strongest_is_the_one_whose_near_bound_is_farthest_from_zero(
-    word: str, vague: tuple[float, float], clear: tuple[float, float], says: str
-) -> None:
-    duels = duel(word, *vague, band="9-14"), duel(word, *clear, band="15-20")
-    for order in (duels, duels[::-1]):
-        text = told(*order)
-        assert text == f"At 15-20 convs pre-activation {says}, also at 9-14 convs (exploratory)."
+def test_the_same_from_trials(gain: float, says: str) -> None:
+    assert of(deep_pairs(40, gain)) == f"Exploratory, 80 trials: {says}"
+    assert of(study_of(300)).startswith("Exploratory, 300 trials: plain stacks turn down from")
 
 
-def test_a_depth_of_its_own_is_told_before_all_deep_ones_together() -> None:
-    text = told(duel("beats", 20, 30, band="21+"), duel("beats", 2, 3, band="33-44"))
-    assert (
-        text == "At 33-44 convs pre-activation beats plain by 2.5 points [2.0, 3.0] (12 pairs) (exploratory)."
-    )
-    alone = told(duel("beats", 20, 30, band="21+"), duel("undecided", -1, 3, band="33-44"))
-    assert alone.startswith("At 21 or more convs pre-activation beats plain by 25 points [20, 30]")
-
-
-def test_no_loss_is_passed_over_and_depths_come_in_their_order() -> None:
-    text = told(
-        duel("beats", 20, 30, band="9-14"),
-        duel("beats", 8, 10, band="45-56"),
-        duel("beats", 9, 10, band="21-32"),
-        duel("loses", -5, -4, band="1-8"),
-        duel("equal", -0.5, 0.5, band="15-20"),
-    )
-    assert text == (
-        "At 9-14 convs pre-activation beats plain by 25 points [20, 30] (12 pairs), "
-        "also at 21-32 and 45-56 convs, loses at 1-8 convs, equal at 15-20 convs (exploratory)."
+def test_another_baseline_is_named() -> None:
+    text = told(duel("beats", 2.5, 2, 3), baseline="residual", turn=23)
+    assert "residual networks turn down from 23 convs on. There pre-activation beats residual by 2.5" in text
+    assert of([made(0, "residual")], "residual").startswith("Only residual networks have been trained")
+    assert of([made(0, "plain")], "residual") == (
+        "No residual network has been trained: there is nothing to compare plain with."
     )
 
 
-def test_equal_depths_are_listed_once() -> None:
-    text = told(duel("equal", -0.5, 0.5, band="15-20"), duel("equal", -0.4, 0.5, band="1-8"))
-    assert text == "Pre-activation equals plain within a point at 1-8 and 15-20 convs (exploratory)."
+def test_whole_pairs_of_equally_deep_arms_can_be_confirmed() -> None:
+    def can(trials: list[FrozenTrial]) -> bool:
+        return confirmable(gather(records(trials), "plain"))
 
-
-def test_arms_come_in_order_of_their_news() -> None:
-    undecided = duel("undecided", -1, 4, arm="residual", more_pairs=3)
-    beats = duel("beats", 20, 30, arm="preact")
-    loses = duel("loses", -9, -8, arm="gated")
-    equal = duel("equal", -0.1, 0.1, arm="halved")
-    nothing = duel("no pair", arm="other", pairs=0)
-    clauses = told(nothing, undecided, equal, loses, beats).split("; ")
-    words = [
-        "pre-activation beats",
-        "gated loses to",
-        "halved equals",
-        "residual: undecided",
-        "other: no pair to",
-    ]
-    assert [word in clause for word, clause in zip(words, clauses, strict=True)] == [True] * 5
-
-
-def test_what_is_undecided_tells_of_the_depth_that_lacks_least() -> None:
-    text = told(
-        duel("undecided", -1, 4, band="9-14", pairs=5, more_pairs=40),
-        duel("undecided", -1, 9, band="15-20", pairs=7, more_pairs=3),
-        duel("undecided", -1, 2, band="21+", pairs=9, more_pairs=1),
-    )
-    assert text == (
-        "Pre-activation: undecided (mean +4.0 points in 7 pairs at 15-20 convs, about 3 more pairs needed) "
-        "(exploratory)."
-    )
-    endless = told(duel("undecided", -1, 1, pairs=8, more_pairs=MOST_PAIRS + 1))
-    assert "more than 1,000 more pairs needed" in endless
+    assert can([made(0, "plain"), made(1, "preact")])
+    assert not can([made(0, "plain"), made(1, "preact", state=PRUNED)])
+    assert not can([made(0, "plain"), made(1, "plain", group=1)])
+    with installed(Bottleneck):
+        assert not can([made(0, "plain"), made(1, "bottleneck")])
 
 
 def test_pairs_that_were_cut_short_are_counted_once() -> None:
-    deep = [duel("no pair", band=band, pairs=0, cut=score(1, 5.0, wins=1)) for band in ("21-32", "33-44")]
-    both = duel("no pair", band="21+", pairs=0, cut=score(2, 5.0, wins=2))
-    assert cut_short([*deep, both]) == (
-        "Not counted: 2 pairs cut short by the pruner, where pre-activation led in 2 of 2."
-    )
-
-
-def test_pairs_at_27_and_41_convs_are_two_pairs() -> None:
-    """The same from trials: both depths are in a band of their own and in that of all deep ones."""
+    """Depths of 27 and 41 convs are in a band of their own, and in that of all deep ones."""
     trials = []
     for group, blocks in enumerate((13, 20)):
         for arm, value in (("plain", 0.2), ("preact", 0.5)):
@@ -190,32 +191,23 @@ def test_pairs_at_27_and_41_convs_are_two_pairs() -> None:
             trial.intermediate_values = {1: value}
             trials.append(trial)
     evidence = gather(records(trials), "plain")
-    assert [duel.band for duel in evidence.duels] == ["21-32", "33-44", "21+"]
-    assert cut_short(evidence.duels).startswith("Not counted: 2 pairs cut short by the pruner")
+    assert [duel.band for duel in evidence.duels] == ["21+", "21-32", "33-44"]
+    assert cut_short(evidence.duels) == (
+        "Not counted: 2 pairs cut short by the pruner, where pre-activation led in 2 of 2."
+    )
 
 
 def test_every_arm_that_had_pairs_cut_short_is_named() -> None:
+    def cut(pairs: int, wins: int) -> Score:
+        return Score(pairs=pairs, wins=wins, ties=0, losses=pairs - wins, mean=None, median=None)
+
     duels = [
-        duel("no pair", cut=score(3, -1.0, wins=1), arm="residual"),
-        duel("no pair", cut=score(1, 2.0, wins=1), arm="preact"),
-        duel("beats", 3, 4, arm="halved"),
+        duel("no pair", cut_short=cut(3, 1), arm="residual"),
+        duel("no pair", cut_short=cut(1, 1), arm="preact"),
+        duel("beats", 3.5, 3, 4, arm="halved"),
     ]
     assert cut_short(duels) == (
         "Not counted: 4 pairs cut short by the pruner, where residual led in 1 of 3 and pre-activation "
         "led in 1 of 1."
     )
     assert cut_short(duels[2:]) == ""
-
-
-def test_another_baseline_is_named() -> None:
-    assert told(duel("beats", 2, 3), baseline="residual") == (
-        "At 9-14 convs pre-activation beats residual by 2.5 points [2.0, 3.0] (12 pairs) (exploratory)."
-    )
-    assert told(duel("equal", 0, 0.2), baseline="residual").startswith(
-        "Pre-activation equals residual within"
-    )
-    only = [made(0, "residual")]
-    assert of(only, "residual").startswith("Only residual networks have been trained")
-    assert of([made(0, "plain")], "residual") == (
-        "No residual network has been trained: there is nothing to compare plain with."
-    )
