@@ -8,7 +8,7 @@ from search.views.words import capitalized
 
 def search_reading(baseline: str) -> str:
     """How to read a search."""
-    return """\
+    return f"""\
 Every draw is trained as each arm, from the same initial weights and on the same batches: a *pair* differs
 in the shortcut alone. What is said rests on pairs of which both were trained to the end: those of the lower
 depths together, those of the upper ones together, and a stratum of eight pairs or more where its half is
@@ -19,9 +19,11 @@ point; **leads**: at least four pairs were won by a point or more and none was l
 in one search of twelve; **undecided**: all else. A run that diverged counts as chance. *Turn down*: median
 training accuracy falls more than five points below that of the best depth, and stays there.
 
-*Exploratory*: the search chose these trials. A draw goes on only if its first run, of each arm in turn, is in
-the better half of that arm at its depths; what every arm fails at is missing, SELECTION. The best of many
-runs is a lucky one, and no test image was looked at. It suggests and does not prove."""
+*Exploratory*: the search chose these trials. A draw of a stratified search goes on only if its first run, of
+each arm in turn, is in the better half of that arm at its depths: hopeless draws are missing, and gains are
+smaller for it. A pair of which a pruner stopped one run enters no verdict; those that ended in spite of it
+are kinder to {look(baseline).noun}s than all pairs are. The best of many runs is a lucky one, and no test
+image was looked at. It suggests and does not prove."""
 
 
 def confirmation_reading(baseline: str, rival: str) -> str:

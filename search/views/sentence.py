@@ -47,7 +47,8 @@ def sentence(evidence: Evidence) -> str:
         where = where or (_from(evidence.halves[1]) if half is upper else _up_to(evidence.halves[0]))
         clauses.append(f"{where} {_half(half, baseline, half is not told[0])}")
     text = f"{'; '.join(clauses)}."
-    return f"Exploratory, {plural(evidence.finished, 'trial')}: {opening}{capitalized(text) if opening else text}"
+    said = f"{opening}{capitalized(text)}" if opening else text
+    return f"Exploratory, {plural(evidence.finished, 'trial')}: {said}"
 
 
 def _rank(half: Sequence[Duel]) -> int:

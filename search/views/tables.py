@@ -92,8 +92,8 @@ def winner_table(evidence: Evidence) -> TextTable:
 
 
 def duel_table(evidence: Evidence) -> TextTable:
-    """Rivals against the baseline: at what depth they beat it, by how much. Pairs that a pruner cut short have
-    a column where there are any."""
+    """Rivals against the baseline: at what depth they beat it, by how much. Pairs that a pruner cut short
+    have a column where there are any."""
     rows, cut = [], any(duel.cut_short.pairs for duel in evidence.duels)
     for duel in evidence.duels:
         final, short = duel.final, duel.cut_short

@@ -50,12 +50,13 @@ def search_says(study: Study, words: list[str], ended: Launch = DONE) -> list[st
 def test_a_search_ends_with_what_was_done_and_what_to_do_next(study: Study) -> None:
     lines = search_says(study, ["--name=a b", "--trials=3", "--storage", URL, "--workers=2", "--seed=5"])
     shown = "postgresql+psycopg://me:***@host/x"
-    assert lines[-5:] == [
+    assert lines[-6:] == [
         "[b]tiny[/b]: 4 of 4 trials done in 12 s",
         "(it holds more than the 3 asked for)",
         f"look at it:  python -m search.dashboard --open --storage '{shown}'",
         f"go on:       python -m search.run '--name=a b' --trials=8 --seed=5 --workers=2 --storage '{shown}'",
-        f"prove it:    python -m search.confirm '--name=a b' --storage '{shown}'",
+        "Exploratory, 4 trials: up to 20 convs pre-activation is undecided (0.0 points in 1 pair).",
+        f"Next: python -m search.confirm '--name=a b' --storage '{shown}'",
     ]
 
 
@@ -75,7 +76,7 @@ def test_a_search_that_was_stopped_says_how_to_go_on_and_nothing_else(study: Stu
     assert lines[-1] == (
         "stopped; nothing is lost. To continue: python -m search.run --study=x.toml --trials=9 --quiet"
     )
-    assert not any(line.startswith(("look at it", "go on", "prove it")) for line in lines)
+    assert not any(line.startswith(("look at it", "go on", "Next")) for line in lines)
 
 
 def test_there_is_nothing_to_prove_without_the_baseline_and_another_arm(
@@ -84,14 +85,14 @@ def test_there_is_nothing_to_prove_without_the_baseline_and_another_arm(
     for arm in ("plain", "preact"):
         study = open_study(f"sqlite:///{tmp_path}/x.db", arm, tiny, "data", 9)
         study.add_trial(made(0, arm))
-        assert not any(line.startswith("prove it") for line in search_says(study, ["--trials=1"]))
+        assert not any(line.startswith("Next") for line in search_says(study, ["--trials=1"]))
 
 
 def test_arms_of_several_depths_cannot_be_confirmed(tmp_path: Path, tiny: StudySpec) -> None:
     with installed(Bottleneck):
         study = open_study(f"sqlite:///{tmp_path}/x.db", "x", tiny, "data", 9)
         study.add_trials([made(0, "plain"), made(1, "bottleneck")])
-        assert not any(line.startswith("prove it") for line in search_says(study, ["--trials=9"]))
+        assert not any(line.startswith("Next") for line in search_says(study, ["--trials=9"]))
 
 
 def confirmation_says(url: str, tiny: StudySpec, words: list[str], ended: Launch = DONE) -> list[str]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -47,12 +48,13 @@ def test_a_search_says_what_its_evidence_says() -> None:
     [section] = found.sections
     assert section.title == f"shown: 60 trials, {evidence.to_the_end} trained to the end"
     assert section.sentence == sentence(evidence)
+    assert section.next == "python -m search.confirm --name shown"
     assert list(section.tables) == search_tables(evidence)
     assert list(section.figures()) == list(search_figures.FIGURES)
     assert section.reading == search_reading("plain")
 
 
-def test_notes_tell_of_pairs_cut_short_of_the_turn_and_of_noise() -> None:
+def test_notes_tell_of_pairs_cut_short_and_of_noise() -> None:
     trials = [made(i, "plain", 0.9, group=i, fingerprint=f"{i // 2}") for i in range(4)]
     trials += [made(4 + i, "plain", 0.2, group=4 + i, blocks=13) for i in range(3)]
     cut = [made(7, "plain", 0.2, group=9, state=TrialState.PRUNED), made(8, "preact", 0.3, group=9)]
@@ -61,7 +63,6 @@ def test_notes_tell_of_pairs_cut_short_of_the_turn_and_of_noise() -> None:
     trials[0].value = 0.92
     assert list(findings(trials + cut).sections[0].notes) == [
         "Not counted: 1 pair cut short by the pruner, where pre-activation led in 0 of 1.",
-        "Plain stacks turn down from 21 convs on (training accuracy).",
         "Seeds alone: standard deviation 1.00 points.",
     ]
     assert findings(deep_pairs(3)).sections[0].notes == []
@@ -90,8 +91,9 @@ def test_a_search_brings_its_confirmation_along() -> None:
     for section in both.sections:
         title = section.figures()["archsearch-1-degradation"].layout.title.text
         assert title.replace("<br>", " ") == section.sentence
+    assert (alone.sections[0].next, both.sections[0].next) == ("python -m search.confirm --name digits", "")
     assert replace(both.sections[0], sentence="", figures=dict) == replace(
-        alone.sections[0], sentence="", figures=dict
+        alone.sections[0], sentence="", next="", figures=dict
     )
 
 
@@ -129,7 +131,7 @@ def test_the_baseline_is_the_studys(baseline: str) -> None:
     assert found.evidence is not None
     assert found.evidence.baseline == baseline
     assert search_reading(baseline) == found.sections[0].reading
-    assert found.sections[0].tables[0].title.startswith(f"Against {baseline}, points")
+    assert found.sections[0].tables[1].title.startswith(f"Against {baseline}, points")
 
 
 def test_json_has_the_sentence_of_the_page_and_what_it_rests_on() -> None:
@@ -137,9 +139,10 @@ def test_json_has_the_sentence_of_the_page_and_what_it_rests_on() -> None:
     confirmation("digits-confirm", PLAN, search)
     found = json.loads(findings_of(search).to_json())
     assert list(found) == ["version", "study", "search", "confirmation"]
-    assert (found["version"], found["study"], VERSION) == (3, "digits", 3)
-    assert next(iter(found["search"])) == "sentence"
-    assert "(exploratory). Confirmed (test images" in found["search"]["sentence"]
+    assert (found["version"], found["study"], VERSION) == (4, "digits", 4)
+    assert list(found["search"])[:2] == ["sentence", "next"]
+    assert re.match(r"Exploratory, 28 trials: .*\. Confirmed \(test images", found["search"]["sentence"])
+    assert found["search"]["winners"][0]["difference"] == pytest.approx(30, abs=1)
     assert found["search"]["duels"][0]["word"] == "beats"
     assert found["confirmation"]["test_reads"] == 77
     alone = json.loads(findings_of(confirmation("c", PLAN)).to_json())
@@ -148,8 +151,8 @@ def test_json_has_the_sentence_of_the_page_and_what_it_rests_on() -> None:
 
 
 def test_how_to_read_names_the_baseline_and_a_rival() -> None:
-    assert "kinder to\nplain stacks than all pairs are" in search_reading("plain")
-    assert "kinder to\nresidual networks than all pairs are" in search_reading("residual")
+    assert "kinder to plain stacks than all pairs are" in search_reading("plain")
+    assert "kinder to residual networks than all pairs are" in search_reading("residual")
     text = confirmation_reading("preact", "plain")
     assert "*Pre-activation's*, *plain's*: twins" in text
     for reading in (search_reading("plain"), text):

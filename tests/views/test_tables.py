@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -16,6 +17,7 @@ from search.views.tables import (
     failure_table,
     level_table,
     search_tables,
+    winner_table,
 )
 from tests.support.made_trials import deep_pairs, made, records, study_of
 
@@ -82,7 +84,7 @@ def test_pairs_are_compared_within_groups_and_never_with_a_pruned_score() -> Non
     for trial, value in ((trials[6], 0.2), (trials[7], 0.1)):
         trial.intermediate_values = {1: value}
     [row] = duel_table(of(trials)).rows
-    assert row[:2] == ("residual", "1-8")
+    assert row[:2] == ("residual", "1-20")
     assert row[3] == "−3.2", "40, 0.5 and −50 points"
     assert row[5:] == ("3", "1/1/1", "+8.0", "+8.0", "0/0/1")
 
@@ -104,9 +106,30 @@ def test_the_best_of_a_depth_is_set_against_the_baselines_there_and_anywhere() -
     assert (ahead["best here"], ahead["best of all"]) == ("+30", "−13")
 
 
-@pytest.mark.parametrize(("pairs", "says"), [(5, "undecided ~1"), (14, "beats")])
+@pytest.mark.parametrize(("pairs", "says"), [(5, "leads"), (14, "beats")])
 def test_only_what_is_undecided_tells_how_many_pairs_it_lacks(pairs: int, says: str) -> None:
     assert [row[2] for row in duel_table(of(deep_pairs(pairs))).rows] == [says]
+    mixed = deep_pairs(pairs) + deep_pairs(2, -0.05, first=90)
+    [row] = duel_table(of(mixed)).rows
+    assert re.fullmatch(r"undecided ~\d+" if pairs == 5 else "beats", row[2])
+
+
+def test_pairs_that_were_cut_short_have_a_column_where_there_are_any() -> None:
+    whole = duel_table(of(deep_pairs(9)))
+    assert not any("cut short" in column for column in whole.columns)
+    cut = [made(100, "plain", 0.2, group=99, state=PRUNED), made(101, "preact", 0.3, group=99)]
+    for trial, value in zip(cut, (0.2, 0.1), strict=True):
+        trial.intermediate_values = {1: value}
+    both = duel_table(of(deep_pairs(9) + cut))
+    assert both.columns == (*whole.columns, "cut short: w/t/l")
+    assert [row[-1] for row in both.rows] == ["0/0/1", "-"]
+
+
+def test_winners_have_their_twins_beside_them() -> None:
+    trials = [made(0, "plain", 0.5), made(1, "preact", 0.9), made(2, "residual", 0.505)]
+    [row] = winner_table(of(trials)).rows
+    assert (row[0], *row[2:]) == ("#1", "90.0", "#0", "50.0", "+40")
+    assert "preact, 7 convs" in row[1]
 
 
 def test_causes_that_occur_have_columns_in_their_order() -> None:
@@ -164,7 +187,8 @@ def test_a_search_has_its_tables_in_order_and_none_that_is_empty() -> None:
         "Failures",
         "What each arm was given",
     ]
-    assert titles(study_of(60)) == ["Against plain", *rest]
+    winners = "Architectures that beat their plain twin"
+    assert titles(study_of(60)) == [winners, "Against plain", *rest]
     assert titles([made(0, "residual")]) == rest, "no pair, no duel"
     assert titles([]) == []
 

@@ -14,7 +14,8 @@ from search.analysis.verdicts import judge
 from search.design.plan import Plan
 from search.storage.trial_record import TrialRecord
 from search.views.terminal import (
-    EXPLORATORY,
+    NAMED,
+    answer,
     best_lines,
     progress_line,
     recipe_line,
@@ -42,7 +43,11 @@ def shown(show: Callable[..., None], *values: Any, width: int = 160) -> str:
 
 
 def search_shown(trials: list[FrozenTrial], baseline: str = "plain") -> str:
-    return shown(show_search, records(trials), baseline)
+    return shown(show_search, gather(records(trials), baseline), records(trials))
+
+
+def answered(trials: list[FrozenTrial]) -> str:
+    return shown(answer, gather(records(trials), "plain"), width=100)
 
 
 def best(trials: list[FrozenTrial]) -> list[str]:
@@ -67,7 +72,6 @@ def test_the_end_of_a_search_has_its_tables_the_best_and_the_price() -> None:
     order = [
         "Accuracy by arm and depth, % (exploratory)",
         "Against plain, points within pairs; best: the rival's minus plain's (exploratory)",
-        EXPLORATORY,
         "Best plain: trial 0, 50.0 %: plain, 7 convs [16×3]",
         "Best residual: trial 1, 90.0 % (best of all): residual, 7 convs [16×3]",
         "Best pre-activation: trial 2, 80.0 %: preact, 7 convs [16×3]",
@@ -75,8 +79,22 @@ def test_the_end_of_a_search_has_its_tables_the_best_and_the_price() -> None:
     ]
     places = [text.index(words) for words in order]
     assert places == sorted(places)
-    assert text.lower().count("exploratory") == 3
+    assert text.lower().count("exploratory") == 2
     assert " │ 90.0 │ " in " ".join(text.split())
+
+
+def test_the_answer_names_the_architectures_that_beat_their_twins() -> None:
+    lines = answered(deep_pairs(12)).splitlines()
+    winners = [line for line in lines if line.startswith("  trial ")]
+    assert " ".join(lines[: -len(winners)]).startswith("Exploratory, 24 trials: from 21 convs on pre-act")
+    assert len(winners) == NAMED
+    best = max(deep_pairs(12), key=lambda trial: trial.value or 0)
+    twin = deep_pairs(12)[best.number - 1]
+    assert winners[0] == (
+        f"  trial {best.number}, {100 * best.value:.1f} %: {TrialRecord(best).architecture}; its plain twin, "
+        f"trial {twin.number}: {100 * twin.value:.1f} % (+30)"
+    )
+    assert answered([made(0, "plain"), made(1, "preact")]).count("\n") == 1, "a tie has no winner"
 
 
 def test_another_baseline_is_named() -> None:
@@ -99,7 +117,7 @@ def test_a_search_in_any_state_has_an_end(trials: list[FrozenTrial]) -> None:
     text = search_shown(trials)
     assert "Spent: " in text
     assert "Best" not in text
-    assert (EXPLORATORY in text) == bool(trials and trials[0].state.is_finished())
+    assert "1 conv" not in answered(trials)
 
 
 def test_a_trial_lost_before_it_was_described_breaks_nothing() -> None:
@@ -230,8 +248,9 @@ def test_a_report_shows_all_but_the_figures() -> None:
     for table in section.tables:
         assert table.title in text
         for row in table.rows:
-            assert " │ ".join(cell for cell in row if cell) in text
+            assert " │ ".join(cell.strip() for cell in row if cell) in text
     assert section.sentence in text
+    assert text.endswith(f"Next: {section.next}")
     assert section.notes
     for note in section.notes:
         assert note in text
