@@ -7,7 +7,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Sequence
 
-from benchmarks.pools import DEFAULT, HALVING, MEDIAN, MIXED_MEDIAN, NONE, PRUNERS, Pool, spent
+from benchmarks.pools import HALVING, HYPERBAND, MEDIAN, MIXED_MEDIAN, NONE, PRUNERS, Pool, spent
 from benchmarks.replay import Tried
 from benchmarks.table import Table
 from search.design.depths import depth_of
@@ -18,7 +18,7 @@ ORDERS = 30
 BANDS = ((1, 14), (15, 26), (27, 999))
 """Bands of depth, in convs."""
 SHOWN = (
-    NONE, DEFAULT, HALVING, MEDIAN, "arm and depth, Hyperband from 3, factor 2",
+    NONE, HYPERBAND, HALVING, MEDIAN, "arm and depth, Hyperband from 3, factor 2",
     "arm and depth, halving from 2, factor 2", "arm, Hyperband from 3, factor 2",
     "arm, Hyperband from 1, factor 2", "arm, halving from 3, factor 2", "arm, halving from 1, factor 3",
     "arm, median after 5 trials, 5 epochs", MIXED_MEDIAN,

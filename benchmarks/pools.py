@@ -1,4 +1,4 @@
-"""Recorded draws of a study, and the searches that run on them: random ones, our default, stock Optuna."""
+"""Recorded draws of a study, and the searches that run on them: random ones, matched ones, stock Optuna."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Pruner = Callable[[StudySpec], BasePruner]
 
 
 def _named(pruner: str) -> Pruner:
-    return lambda spec: make_pruner(seeded(spec, spec.search.seed, pruner=pruner))
+    return lambda spec: make_pruner(seeded(spec, spec.search.seed, design="matched", pruner=pruner))
 
 
 def _by_arm(make: Callable[[StudySpec], BasePruner]) -> Pruner:
@@ -55,7 +55,7 @@ def _median(startup: int, warmup: int) -> Callable[[StudySpec], BasePruner]:
 
 
 NONE = "none"
-DEFAULT = "**default: arm and depth, Hyperband**"
+HYPERBAND = "arm and depth, Hyperband (as `pruner`)"
 HALVING = "arm and depth, halving (as `pruner`)"
 MEDIAN = "arm and depth, median (as `pruner`)"
 ARM_HYPERBAND = "arm, Hyperband from 3, factor 2"
@@ -63,7 +63,7 @@ ARM_HALVING = "arm, halving from 3, factor 2"
 MIXED_MEDIAN = "all together, stock MedianPruner"
 PRUNERS: dict[str, Pruner] = {
     NONE: _named("none"),
-    DEFAULT: _named("hyperband"),
+    HYPERBAND: _named("hyperband"),
     HALVING: _named("halving"),
     MEDIAN: _named("median"),
     **{
@@ -92,8 +92,7 @@ PRUNERS: dict[str, Pruner] = {
     "all together, stock SuccessiveHalvingPruner": lambda spec: SuccessiveHalvingPruner(),
 }
 """Pruners, named by the trials among which one is judged. The number after "from" is the first rung, in
-epochs. "arm, Hyperband from 3, factor 2" was the default before any of this was measured, then it was "arm
-and depth, Hyperband from 3, factor 2"."""
+epochs."""
 
 
 @dataclass(frozen=True)

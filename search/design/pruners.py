@@ -29,14 +29,14 @@ MAKERS: dict[str, Callable[[int], BasePruner]] = {
 }
 """Makers of pruners from the epochs of a trial, for each of search.spec.tables.PRUNERS but the lead's. Rungs
 are epochs done, from 1. Hyperband halves gently, as deep nets start slowly; of first rungs and factors, these
-lost least of deep plain nets for the epochs that they saved: benchmarks/SEARCH.md."""
+lost least of deep plain nets for the epochs that they saved: benchmarks/PRUNERS.md."""
 
 
 class PeerPruner(BasePruner):
     """A pruner for each arm and depth: a trial competes with trials of its own arm that are about as deep.
 
     Plain trials start slowly, deep ones do too. Judged by a whole arm, hardly a deep trial would get to its
-    end, and there would be nothing to compare arms by at that depth: see benchmarks/SEARCH.md.
+    end, and there would be nothing to compare arms by at that depth: see benchmarks/PRUNERS.md.
     """
 
     def __init__(self, make: Callable[[], BasePruner], space: Space, near: float = NEAR) -> None:

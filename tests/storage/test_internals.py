@@ -296,3 +296,18 @@ def test_what_belongs_to_one_attempt_begins_with_these_names(study_file: str, tm
     uploads = set(study.trials[0].system_attrs) - notes - {TURN}
     assert len(uploads) == 1
     assert all(name.startswith(OF_AN_ATTEMPT[1]) for name in uploads)
+
+
+def test_tpe_takes_as_many_good_ones_as_it_is_told() -> None:
+    from search.storage.internals import with_good_ones
+
+    asked: list[int] = []
+
+    def count(trials: int) -> int:
+        asked.append(trials)
+        return 1
+
+    sampler = with_good_ones(optuna.samplers.TPESampler(seed=0, n_startup_trials=2), count)
+    study = optuna.create_study(sampler=sampler)
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=5)
+    assert asked == [2, 3, 4]

@@ -13,7 +13,7 @@ from optuna.samplers import RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from benchmarks import coverage, search_quality
+from benchmarks import coverage, pruner_quality
 from benchmarks.coverage import whole_pairs
 from benchmarks.curves import Curve, Recorder, random_draws, whole
 from benchmarks.judging import best_at, epochs_to, kept_by_half, kills, rank_correlation, steps_of
@@ -197,24 +197,24 @@ def test_a_recorded_curve_stands_for_the_run(tmp_path: Any, tiny: StudySpec) -> 
 @pytest.mark.slow
 def test_every_table_is_made(tmp_path: Any, tiny: StudySpec, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pool has four draws, each of a few digits."""
-    for module in (search_quality, coverage):
+    for module in (pruner_quality, coverage):
         monkeypatch.setattr(module, "ORDERS", 1)
-    monkeypatch.setitem(search_quality.SEEDS, tiny.name, 1)
+    monkeypatch.setitem(pruner_quality.SEEDS, tiny.name, 1)
     monkeypatch.setattr("benchmarks.pools.STARTS", 2)
     recorder = Recorder(tiny, tmp_path)
     pool = Pool(recorder, whole(recorder, random_draws(tiny, 4)))
-    audited = search_quality.audit(pool)
+    audited = pruner_quality.audit(pool)
     assert [row[0] for row in audited.rows] == list(PRUNERS)[1:]
     assert len(coverage.coverage(pool).rows) == len(coverage.SHOWN)
-    found = search_quality.searches(pool)
-    kinds = len(search_quality.RACED) + len(search_quality.kinds(pool))
-    assert len(search_quality.race(pool, found, "again", pool.quality).rows) == kinds * len(pool.arms)
-    name = next(iter(search_quality.kinds(pool)))
-    assert "of its own proposals" in search_quality.finished_anyway(pool, name, found[name])
+    found = pruner_quality.searches(pool)
+    kinds = len(pruner_quality.RACED) + len(pruner_quality.kinds(pool))
+    assert len(pruner_quality.race(pool, found, "again", pool.quality).rows) == kinds * len(pool.arms)
+    name = next(iter(pruner_quality.kinds(pool)))
+    assert "of its own proposals" in pruner_quality.finished_anyway(pool, name, found[name])
 
 
 def test_what_a_person_wrote_stays(tmp_path: Any) -> None:
-    page = tmp_path / "SEARCH.md"
-    assert search_quality.by_hand(page) == ""
+    page = tmp_path / "PRUNERS.md"
+    assert pruner_quality.by_hand(page) == ""
     page.write_text("# title\n\n<!-- by hand -->\nwords\n<!-- by hand -->\n\n## table\n")
-    assert search_quality.by_hand(page) == "<!-- by hand -->\nwords\n<!-- by hand -->\n\n"
+    assert pruner_quality.by_hand(page) == "<!-- by hand -->\nwords\n<!-- by hand -->\n\n"
