@@ -13,9 +13,11 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from benchmarks.crowd import crowds
 from benchmarks.pruner_quality import by_hand
 from benchmarks.searches import DEEP, DIGITS, FREE, MATCHED, Outcome, search
 from benchmarks.table import Goal, Table, surroundings
+from search.spec.study_file import find_study, load_spec
 
 SEEDS, OTHERS = 10, 3
 RIVALS = ("residual", "preact")
@@ -171,7 +173,12 @@ def main() -> int:
     options = parser.parse_args()
     ours = [search(DIGITS, seed) for seed in range(1, options.seeds + 1)]
     before, free = ([search(kind, seed) for seed in range(1, options.others + 1)] for kind in (MATCHED, FREE))
-    tables = [together({"stratified": ours, "matched, Hyperband": before}), each(ours), stock(free)]
+    tables = [
+        together({"stratified": ours, "matched, Hyperband": before}),
+        each(ours),
+        stock(free),
+        crowds(load_spec(find_study("digits"))),
+    ]
     wanted = goals(ours, before)
     lines = [f"- {goal.goal}: {goal.measured}{'' if goal.met else ' (missed)'}" for goal in wanted]
     head = f"# What a search tells\n\n`python -m benchmarks.search_quality`, {surroundings()}"

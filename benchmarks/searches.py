@@ -133,8 +133,8 @@ def whole_groups(trials: Sequence[TrialRecord]) -> dict[str, int]:
     counts = dict.fromkeys((stratum.name for stratum in strata), 0)
     for draw in draws_of(described(trials)):
         if len(draw) == len(spec.space.block) and all(trial.ran_to_the_end for trial in draw.values()):
-            [stratum] = [one for one in strata if one.has(draw["plain"].depth)]
-            counts[stratum.name] += 1
+            for stratum in strata:
+                counts[stratum.name] += stratum.has(draw["plain"].depth)
     return counts
 
 

@@ -16,6 +16,9 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from search.design.places import Places
+from search.design.pruners import make_pruner
+from search.spec.study import StudySpec
 from search.storage.connections import join_study
 from search.storage.internals import study_id_of, trial_id_of
 from search.storage.leases import worker_name
@@ -36,7 +39,7 @@ CONTEXT.set_forkserver_preload(
 def stub(trial: optuna.Trial, interrupted: Callable[[], bool], claims: PatientStorage, seconds: float) -> str:
     """Three epochs of nothing, reported and finished as a training is."""
     x = trial.suggest_float("x", 0, 1)
-    reporter = Reporter(trial, 3)
+    reporter, state = Reporter(trial, 3), TrialState.COMPLETE
     try:
         for epoch in (1, 2, 3):
             end = time.monotonic() + seconds / 3
@@ -45,20 +48,26 @@ def stub(trial: optuna.Trial, interrupted: Callable[[], bool], claims: PatientSt
                     return "interrupted"
                 time.sleep(min(0.05, seconds / 10))
             if reporter.report(epoch, x * epoch, epoch == 3):
+                state = TrialState.PRUNED
                 break
         if not reporter.flush(interrupted):
             return "interrupted"
     finally:
         reporter.close()
-    ended = TrialRecord.attributes(outcome="complete", epochs=3)
-    claims.finish(trial_id_of(trial), TrialState.COMPLETE, x, ended)
-    return "complete"
+    ended = TrialRecord.attributes(outcome=state.name.lower(), epochs=epoch)
+    claims.finish(trial_id_of(trial), state, x, ended)
+    return state.name.lower()
 
 
 def work(
-    url: str, budget: int, seconds: float, before: Callable[[PatientStorage], None] | None = None
+    url: str,
+    budget: int,
+    seconds: float,
+    before: Callable[[PatientStorage], None] | None = None,
+    stratified: StudySpec | None = None,
 ) -> None:
-    """One worker of the study "s" until it is done. `before` may change the storage."""
+    """One worker of the study "s" until it is done. `before` may change the storage; `stratified`: a spec
+    whose design gives the trials their places, and whose leads decide."""
     os.environ.setdefault("ARCHSEARCH_HEARTBEAT", "0.5")
     os.environ.setdefault("ARCHSEARCH_GRACE", "3")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -66,6 +75,8 @@ def work(
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     study, claims = join_study(url, "s", worker_name(), budget, stop.is_set)
     study.sampler, study.pruner = optuna.samplers.RandomSampler(), optuna.pruners.NopPruner()
+    if stratified:
+        claims.direct.next_place, study.pruner = Places(stratified), make_pruner(stratified)
     if before:
         before(claims)
     heart = Heart(claims, study_id_of(study))

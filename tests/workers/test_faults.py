@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,37 @@ def test_a_hundred_killed_workers_lose_nothing(url: str, tiny: StudySpec) -> Non
     accounted_for(study.get_trials(), budget)
     again = sum(record.attempt > 1 for record in records_of(study))
     assert again > kills / 3, "most kills hit running trials"
+
+
+def test_killed_workers_cut_no_pair_of_a_stratified_search(url: str, tiny: StudySpec) -> None:
+    """A group is a lead that was stopped, or all arms trained to their ends; the budget is exact."""
+    spec = replace(tiny, search=replace(tiny.search, design="stratified", pruner="lead"))
+    kills, budget, rng = 12, 60, random.Random(1)
+    study = open_study(url, "s", spec, "data", budget)
+    crew = Crew(4, url, budget, 0.3, None, spec)
+    try:
+        for _ in range(kills):
+            time.sleep(rng.uniform(0, 0.4))
+            crew.kill(a_running_worker(study, crew, rng))
+        assert crew.finish() == [0] * 4
+    finally:
+        crew.close()
+    found = records_of(study)
+    assert [record.number for record in found] == list(range(budget))
+    places = [record.place or {} for record in found]
+    assert len({(place["group"], place["arm"]) for place in places}) == budget
+    alone = 0
+    for group in {place["group"] for place in places}:
+        members = [record for record in found if (record.place or {})["group"] == group]
+        [lead] = [record for record in members if (record.place or {})["lead"]]
+        if lead.is_pruned:
+            assert len(members) == 1
+        elif all(record.ran_to_the_end for record in members):
+            alone += len(members) < 3
+        else:  # killed for the third time
+            assert any(record.outcome == "lost" for record in members)
+    assert alone <= 2, "what was left over in the end"
+    assert sum(record.is_pruned for record in found) >= 5
 
 
 def a_running_worker(study: Study, crew: Crew, rng: random.Random) -> int:

@@ -1,0 +1,139 @@
+"""What is told of searches, on trials that are made up."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import optuna
+import pytest
+
+from benchmarks import searches
+from benchmarks.crowd import crowds, simulate
+from benchmarks.search_quality import below, both, each, goals, right, stock, together
+from benchmarks.searches import DIGITS, FREE, KINDS, MATCHED, Outcome, outcome_of, whole_groups
+from search.spec.study import StudySpec
+from search.spec.study_file import find_study, load_spec
+from tests.support.made_trials import deep_pairs, made, records
+from tests.support.studies import TINY
+
+
+@pytest.fixture
+def outcome() -> Outcome:
+    study = optuna.create_study(direction="maximize")
+    study.add_trials(deep_pairs(14, blocks=16))
+    return outcome_of(DIGITS, 1, study, 12.5)
+
+
+def test_an_outcome_is_what_the_search_says(outcome: Outcome) -> None:
+    assert outcome.sentence.startswith("Exploratory, 28 trials: from 21 convs on pre-activation beats plain")
+    deep = outcome.duel("preact", upper=True)
+    assert deep is not None
+    assert (deep["word"], deep["pairs"], deep["band"]) == ("beats", 14, "21+")
+    assert outcome.duel("preact", upper=False) is None
+    assert outcome.duel("residual", upper=True) is None
+    assert (outcome.to_the_end, outcome.trials) == ({"plain": 14, "preact": 14},) * 2
+    assert outcome.best_deep_plain == outcome.best["plain"] < outcome.best["preact"]
+    assert (outcome.epochs, outcome.seconds) == (28 * 15, 28 * 2.0)
+    assert Outcome(**json.loads(json.dumps(asdict(outcome)))) == outcome
+
+
+def test_groups_are_whole_where_every_arm_ran_to_the_end() -> None:
+    def group(number: int, depth: int, *states: optuna.trial.TrialState) -> list[optuna.trial.FrozenTrial]:
+        arms = ("plain", "residual", "preact")
+        return [
+            made(3 * number + i, arm, group=number, depth=depth, state=state)
+            for i, (arm, state) in enumerate(zip(arms, states, strict=False))
+        ]
+
+    end, cut = optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED
+    trials = [
+        *group(0, 9, end, end, end), *group(1, 57, end, end, end), *group(2, 37, end, end, end),
+        *group(3, 15, end, cut, end), *group(4, 23, end, end), *group(5, 23, cut),
+    ]  # fmt: skip
+    assert whole_groups(records(trials)) == {"9-13": 1, "15-21": 0, "23-35": 0, "37-57": 2}
+
+
+def said(outcome: Outcome, residual: str, preact: str, shallow: str = "undecided") -> Outcome:
+    def duel(arm: str, word: str, upper: bool) -> dict[str, object]:
+        return {"arm": arm, "band": "x", "upper": upper, "word": word, "gain": 3.0, "low": None, "high": None,
+                "pairs": 9, "wins": 9, "losses": 0}  # fmt: skip
+
+    arms = ("residual", "preact")
+    deep = [duel(arm, word, True) for arm, word in zip(arms, (residual, preact), strict=True)]
+    return replace(outcome, duels=[*deep, *(duel(arm, shallow, False) for arm in arms)])
+
+
+def test_a_search_is_right_if_it_says_beats_of_both_rivals_when_deep(outcome: Outcome) -> None:
+    group = [
+        said(outcome, "beats", "beats", "leads"), said(outcome, "beats", "leads"),
+        said(outcome, "loses", "beats", "beats"),
+    ]  # fmt: skip
+    assert right(group, "residual") == [True, True, False]
+    assert both(group) == [True, False, False]
+    assert below(group, "leads") == [True, True, False, False, False, False]
+    rows = {row[0]: row[1:] for row in together({"ours": group, "theirs": []}).rows}
+    assert rows["both do"] == ("1 of 3", "0 of 0")
+    assert rows["a rival loses or trails"] == ("1 of 3", "0 of 0")
+    assert rows['"beats" below, of both rivals'] == ("2 of 6", "0 of 0")
+    assert rows["CPU seconds"] == ("12.5 ± 0.0", "-")
+    assert all(len(row) == 10 - 1 for row in each(group).rows)
+    assert [row[0] for row in stock(group).rows] == ["1", "1", "1"]
+
+
+def test_goals_that_are_missed_are_said(outcome: Outcome) -> None:
+    good = replace(
+        said(outcome, "beats", "beats"),
+        whole={"9-13": 5, "15-21": 5, "23-35": 5, "37-57": 6}, seconds=130.0,
+    )  # fmt: skip
+    before = [replace(outcome, seconds=100.0)]
+    assert [goal.met for goal in goals([good], before)] == [True] * 4
+    bad = replace(said(outcome, "leads", "beats"), whole=dict.fromkeys(good.whole, 4), seconds=140.0)
+    assert [goal.met for goal in goals([good, bad], before)] == [False, False, False, False]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_study_files_differ_in_their_design_alone(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text(searches.digits(("seed = 0\n", f"seed = 3\n{KINDS[kind]}")))
+    spec, default = load_spec(path), load_spec(find_study("digits"))
+    design = {DIGITS: ("stratified", "lead"), MATCHED: ("matched", "hyperband"), FREE: ("free", "median")}[
+        kind
+    ]
+    assert (spec.search.design, spec.search.pruner, spec.search.seed) == (*design, 3)
+    assert (spec.data, spec.space, spec.train) == (default.data, default.space, default.train)
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_a_search_is_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tiny one, in a database of its own."""
+    monkeypatch.setattr(searches, "POOL", tmp_path)
+    monkeypatch.setattr(searches, "DATABASE", f"sqlite:///{tmp_path}/searches.db")
+    monkeypatch.setattr(searches, "OUTCOMES", tmp_path / "searches.jsonl")
+    monkeypatch.setattr(searches, "TRIALS", 6)
+    monkeypatch.setattr(searches, "digits", lambda *changes: TINY)
+    first = searches.search(DIGITS, 1)
+    assert (first.kind, first.seed, sum(first.trials.values())) == (DIGITS, 1, 6)
+    assert (first.cpu_seconds or 0) > first.seconds / 2
+    monkeypatch.setattr(searches, "Search", None)
+    assert searches.search(DIGITS, 1) == first
+
+
+@pytest.mark.parametrize("workers", [1, 2, 8, 40])
+def test_a_crowd_keeps_the_budget_and_cuts_nothing(workers: int) -> None:
+    spec: StudySpec = load_spec(find_study("digits"))
+    found = simulate(spec, workers, 100, seed=1)
+    assert found == simulate(spec, workers, 100, seed=1)
+    assert found.trials == 100
+    assert found.cut <= 2
+    assert 20 <= found.whole <= 33
+    assert 0 <= found.idle < 0.15
+    assert workers > 1 or (found.idle, found.straggling) == (0, 0)
+
+
+def test_crowds_are_a_table() -> None:
+    assert [row[:2] for row in crowds(load_spec(find_study("digits")), 2).rows] == [
+        ("1", "100"), ("2", "100"), ("8", "100"), ("40", "100"),
+    ]  # fmt: skip
