@@ -15,13 +15,14 @@ from pathlib import Path
 
 from benchmarks.crowd import crowds
 from benchmarks.pruner_quality import by_hand
-from benchmarks.searches import DEEP, DIGITS, FREE, MATCHED, Outcome, search
+from benchmarks.searches import DEEP, DIGITS, FREE, MATCHED, SOONER, Outcome, search
 from benchmarks.table import Goal, Table, surroundings
 from search.spec.study_file import find_study, load_spec
 
 SEEDS, OTHERS = 10, 3
 RIVALS = ("residual", "preact")
 CHANCE = 10.0
+WORDS = {"beats": 2, "leads": 1}
 PAGE = Path(__file__).with_name("SEARCH.md")
 
 
@@ -88,6 +89,28 @@ def together(by_kind: dict[str, list[Outcome]]) -> Table:
     }
     for name, row in rows.items():
         table.add(name, *(row(group) for group in by_kind.values()))
+    return table
+
+
+def after(by_kind: dict[str, list[Outcome]]) -> Table:
+    """How many trials it takes."""
+    table = Table(
+        "After fewer trials",
+        'Searches that say "beats", or else "leads", of both rivals at the upper depths when so many trials '
+        "have ended; mean seconds of training until then.",
+        ("trials", *(f"{kind}: {what}" for kind in by_kind for what in ("beats", "leads", "seconds"))),
+    )
+    for count in map(str, SOONER):
+        cells = []
+        for group in by_kind.values():
+            known = [one.sooner[count] for one in group if count in one.sooner]
+            ranks = [[WORDS.get(then.get(arm, "no pair"), 0) for arm in RIVALS] for then in known]
+            cells += [
+                _of([min(found) == 2 for found in ranks]),
+                _of([min(found) == 1 for found in ranks]),
+                _number(statistics.fmean(then["seconds"] for then in known) if known else None, 0),
+            ]
+        table.add(count, *cells)
     return table
 
 
@@ -173,8 +196,10 @@ def main() -> int:
     options = parser.parse_args()
     ours = [search(DIGITS, seed) for seed in range(1, options.seeds + 1)]
     before, free = ([search(kind, seed) for seed in range(1, options.others + 1)] for kind in (MATCHED, FREE))
+    named = {"stratified": ours, "matched, Hyperband": before}
     tables = [
-        together({"stratified": ours, "matched, Hyperband": before}),
+        together(named),
+        after(named),
         each(ours),
         stock(free),
         crowds(load_spec(find_study("digits"))),

@@ -27,6 +27,7 @@ from search.views.sentence import sentence
 TRIALS, WORKERS = 100, 2
 DATABASE = f"sqlite:///{POOL / 'searches.db'}"
 OUTCOMES = Path(__file__).with_name("searches.jsonl")
+SOONER = (40, 50, 60, 70, 80, 90, 100)
 DEEP = 33
 """Convs from which on the best plain recipe is looked for."""
 DIGITS, MATCHED, FREE = "digits", "matched", "free"
@@ -48,6 +49,9 @@ class Outcome:
     sentence: str
     duels: list[dict[str, Any]]
     """Of the lower and of the upper depths: arm, band, upper, word, gain, low, high, pairs, wins, losses."""
+    sooner: dict[str, dict[str, Any]]
+    """What was known after so many trials had ended: words of the arms at the upper depths, and the seconds
+    of training until then."""
     whole: dict[str, int]
     """Groups of which every arm was trained to its end, by stratum of the default."""
     to_the_end: dict[str, int]
@@ -114,6 +118,7 @@ def outcome_of(kind: str, seed: int, study: Study, cpu_seconds: float | None) ->
              "losses": d.final.losses}
             for d in evidence.duels if d.half
         ],
+        sooner={str(count): sooner(trials, count) for count in SOONER if count <= len(trials)},
         whole=whole_groups(trials),
         to_the_end=dict(Counter(trial.arm for trial in deep)),
         best_deep_plain=max(plain, default=None),
@@ -124,6 +129,14 @@ def outcome_of(kind: str, seed: int, study: Study, cpu_seconds: float | None) ->
         cpu_seconds=cpu_seconds,
         importances=importances(study),
     )  # fmt: skip
+
+
+def sooner(trials: Sequence[TrialRecord], count: int) -> dict[str, Any]:
+    """What the first `count` trials that ended had to say at the upper depths."""
+    first = sorted(trials, key=lambda trial: (trial.ended_at, trial.number))[:count]
+    evidence = gather(first, "plain")
+    words = {duel.arm: duel.word for duel in evidence.duels if duel.band == evidence.halves[1]}
+    return words | {"seconds": round(sum(trial.train_seconds or 0.0 for trial in first), 1)}
 
 
 def whole_groups(trials: Sequence[TrialRecord]) -> dict[str, int]:

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import searches
 from benchmarks.crowd import crowds, simulate
-from benchmarks.search_quality import below, both, each, goals, right, stock, together
+from benchmarks.search_quality import after, below, both, each, goals, right, stock, together
 from benchmarks.searches import DIGITS, FREE, KINDS, MATCHED, Outcome, outcome_of, whole_groups
 from search.spec.study import StudySpec
 from search.spec.study_file import find_study, load_spec
@@ -80,6 +80,25 @@ def test_a_search_is_right_if_it_says_beats_of_both_rivals_when_deep(outcome: Ou
     assert rows["CPU seconds"] == ("12.5 ± 0.0", "-")
     assert all(len(row) == 10 - 1 for row in each(group).rows)
     assert [row[0] for row in stock(group).rows] == ["1", "1", "1"]
+
+
+def test_what_was_known_sooner_is_of_the_trials_that_had_ended() -> None:
+    study = optuna.create_study(direction="maximize")
+    study.add_trials(deep_pairs(40, blocks=16))
+    found = outcome_of(DIGITS, 1, study, None)
+    assert list(found.sooner) == ["40", "50", "60", "70", "80"]
+    assert found.sooner["40"] == {"preact": "beats", "seconds": 80.0}
+    few = [one | {"residual": "leads"} for one in found.sooner.values()]
+    half = replace(found, sooner=dict(zip(found.sooner, few, strict=True)))
+    assert after({"a": [found, half], "b": []}).rows[0] == (
+        "40",
+        "0 of 2",
+        "1 of 2",
+        "80",
+        "0 of 0",
+        "0 of 0",
+        "-",
+    )
 
 
 def test_goals_that_are_missed_are_said(outcome: Outcome) -> None:
