@@ -80,6 +80,8 @@ class Evidence:
     baseline: str
     """The arm that the others are held against."""
     arms: tuple[str, ...]
+    grouped: bool
+    """Whether trials belong to draws, of which there is one of each arm. Those of a free design do not."""
     baseline_turns_down_at: int | None
     """Convs from which on the baseline trains worse: see `turns_down`."""
     halves: tuple[str, str]
@@ -112,6 +114,7 @@ def gather(trials: Sequence[TrialRecord], baseline: str) -> Evidence:
         to_the_end=sum(trial.ran_to_the_end for trial in known),
         baseline=baseline,
         arms=tuple(arms),
+        grouped=any(trial.group is not None for trial in known),
         baseline_turns_down_at=turns_down(levels, baseline),
         halves=(halves[0].name, halves[1].name),
         duels=duels_of(known, baseline),

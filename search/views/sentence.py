@@ -37,6 +37,8 @@ def sentence(evidence: Evidence) -> str:
         return f"{untried}: there is nothing to compare {arms_listed(rivals)} with."
     lower, upper = ([duel for duel in evidence.duels if duel.band == half] for half in evidence.halves)
     told = [half for half in (upper, lower) if any(duel.final.pairs for duel in half)]
+    if not evidence.grouped:
+        return 'Each trial drew its arm by itself (search.design = "free"): there are no pairs to compare.'
     if not told:
         return "No pair has been trained to the end yet."
     told.sort(key=_rank)

@@ -45,7 +45,7 @@ def show_search(console: Console, evidence: Evidence, trials: Sequence[TrialReco
 
 def answer(console: Console, evidence: Evidence) -> None:
     """Prints the sentence of a search, and the first architectures that beat their twins."""
-    console.print(Text(sentence(evidence), style="bold"))
+    console.print(Text(sentence(evidence), style="bold"), soft_wrap=not console.is_terminal)
     for winner in evidence.winners[:NAMED]:
         say(
             console,

@@ -194,7 +194,7 @@ def test_the_schema_is_frozen() -> None:
     winner = dict.fromkeys(("arm", "trial", "depth", "architecture", "val", "twin", "twin_val", "difference"))
     assert VERSION == 4
     assert shape_of(evidence) == {
-        **dict.fromkeys(("exploratory", "finished", "to_the_end", "baseline", "noise")),
+        **dict.fromkeys(("exploratory", "finished", "to_the_end", "baseline", "grouped", "noise")),
         "arms": [None],
         "baseline_turns_down_at": None,
         "halves": [None],

@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 import time
+from collections import defaultdict
 from pathlib import Path
 
 import optuna
@@ -15,6 +16,7 @@ import torch
 from optuna.trial import TrialState
 
 from search.run import main
+from search.storage.trial_record import TrialRecord
 from tests.support.commands import Command
 from tests.support.paths import REPOSITORY
 from tests.support.studies import TINY
@@ -45,6 +47,35 @@ def test_a_search_from_start_to_end_and_on(command: Command) -> None:
     trials = command.trials()
     assert [trial.number for trial in trials] == list(range(9))
     assert all(trial.state == TrialState.COMPLETE for trial in trials)
+
+
+def test_a_study_that_says_nothing_of_its_design_is_stratified_and_ends_with_the_answer(
+    command: Command,
+) -> None:
+    """Groups are stopped leads or whole ones, whatever two workers do at once; the budget may grow."""
+    command.study.write_text(TINY.replace('design = "matched"\npruner = "none"\n', ""))
+    for trials in ("14", "20"):
+        ended = command.run("--trials", trials, "--workers", "2", "--quiet")
+        assert (ended.returncode, ended.stderr) == (0, "")
+    lines = ended.stdout.splitlines()
+    [answer] = [i for i, line in enumerate(lines) if line.startswith("Exploratory, 20 trials: ")]
+    assert lines[-1].startswith("Next: python -m search.confirm --study=")
+    assert all(line.startswith("  trial ") for line in lines[answer + 1 : -1])
+    found = [TrialRecord(trial) for trial in command.trials()]
+    assert [record.number for record in found] == list(range(20))
+    groups: dict[int, list[TrialRecord]] = defaultdict(list)
+    for record in found:
+        groups[(record.place or {})["group"]].append(record)
+    whole = [members for members in groups.values() if len(members) == 3]
+    assert len(whole) >= 4
+    assert all(record.ran_to_the_end for members in whole for record in members)
+    for members in groups.values():
+        assert len({record.stratum for record in members}) == 1
+        [lead] = [record for record in members if (record.place or {})["lead"]]
+        assert len(members) == 1 or not lead.is_pruned
+    cut = [members for members in groups.values() if not members[0].is_pruned and len(members) < 3]
+    assert len(cut) <= 2, "what was left over"
+    assert {record.stratum for record in found} == {"3", "5", "7"}
 
 
 def test_the_number_of_workers_does_not_change_a_trial(command: Command, tmp_path: Path) -> None:

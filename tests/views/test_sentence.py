@@ -136,6 +136,10 @@ def test_a_half_without_pairs_is_passed_over() -> None:
         ([made(0, "plain"), made(1, "preact", state=PRUNED)], "No pair has been trained to the end yet."),
         ([made(0, "plain"), made(1, "preact", state=FAIL)], "No pair has been trained to the end yet."),
         (
+            [made(0, "plain", group=None), made(1, "preact", group=None)],
+            'Each trial drew its arm by itself (search.design = "free"): there are no pairs to compare.',
+        ),
+        (
             [made(0, "plain")],
             "Only plain stacks have been trained: there is nothing to compare them with.",
         ),

@@ -86,7 +86,8 @@ def test_the_end_of_a_search_has_its_tables_the_best_and_the_price() -> None:
 def test_the_answer_names_the_architectures_that_beat_their_twins() -> None:
     lines = answered(deep_pairs(12)).splitlines()
     winners = [line for line in lines if line.startswith("  trial ")]
-    assert " ".join(lines[: -len(winners)]).startswith("Exploratory, 24 trials: from 21 convs on pre-act")
+    assert lines[0].startswith("Exploratory, 24 trials: from 21 convs on pre-activation beats plain by 30")
+    assert len(lines) == 1 + len(winners)
     assert len(winners) == NAMED
     best = max(deep_pairs(12), key=lambda trial: trial.value or 0)
     twin = deep_pairs(12)[best.number - 1]

@@ -23,6 +23,7 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from search.data.datasets import load
+from search.design.places import Places
 from search.errors import DatabaseError, DataError, DeviceError, StudyFailed
 from search.spec.study import StudySpec
 from search.storage.internals import storage_of, study_id_of, trial_id_of
@@ -113,6 +114,15 @@ def test_what_a_worker_of_a_search_is_made_of(job: Job, begun: list[Any]) -> Non
     assert not claims.patience.in_a_hurry()
     stop.set()
     assert claims.patience.in_a_hurry()
+
+
+def test_a_worker_of_a_stratified_search_gives_places(job: Job, begun: list[Any]) -> None:
+    search = replace(job.spec.search, design="stratified", pruner="lead")
+    work(replace(job, spec=replace(job.spec, search=search)), Stop())
+    study, claims = begun[:2]
+    assert isinstance(claims.direct.next_place, Places)
+    assert type(study.sampler).__name__ == "StratifiedSampler"
+    assert type(study.pruner).__name__ == "LeadDecides"
 
 
 def test_what_a_worker_of_a_confirmation_is_made_of(job: Job, begun: list[Any]) -> None:
