@@ -78,7 +78,7 @@ def _half(duels: Sequence[Duel], baseline: str, besides: bool) -> str:
     """The words on all rivals at these depths; `besides`: others have been told of before."""
     name, clauses = look(baseline).label, []
     for word in RANKS:
-        members = [duel for duel in duels if duel.word == word and duel.final.pairs]
+        members = [duel for duel in duels if _word(duel) == word and duel.final.pairs]
         if not members:
             continue
         arms, many = arms_listed([duel.arm for duel in members]), len(members) > 1
@@ -94,6 +94,10 @@ def _half(duels: Sequence[Duel], baseline: str, besides: bool) -> str:
         else:
             clauses.append(f"{arms} {'are' if many else 'is'} undecided ({_amounts(members)})")
     return ", ".join(clauses)
+
+
+def _word(duel: Duel) -> str:
+    return "undecided" if duel.word == "too few" else duel.word
 
 
 def _singular(word: str) -> str:

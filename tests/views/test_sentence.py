@@ -112,6 +112,11 @@ def test_arms_of_one_word_share_it() -> None:
         "up to 21 convs residual equals plain within a point, pre-activation is undecided (+2.0 points in 2 "
         "pairs)."
     )
+    few = duel("undecided", 18, band=LOWER, arm="residual", pairs=4), duel("too few", 2, band=LOWER, pairs=3)
+    assert told(*few) == (
+        "Exploratory, 100 trials: up to 21 convs residual and pre-activation are undecided (+18 points in 4 "
+        "pairs, +2.0 in 3)."
+    )
     leads = [duel("leads", 3, wins=6, arm=arm, pairs=9) for arm in ("residual", "preact")]
     assert told(*leads).endswith(
         "from 23 convs on residual and pre-activation lead plain (6 of 9 and 6 of 9 pairs won, none lost)."
