@@ -2,7 +2,8 @@
 
 Ten default searches of 100 trials with different seeds, the former default, and stock Optuna beside them.
 Writes SEARCH.md, and keeps what is written there by hand. A search takes two cores five minutes or more; one
-that is on file is not run again. `--seeds N` and `--others N` say how many.
+that is on file is not run again. `--seeds N` and `--others N` say how many; `--complete N` trains the stopped
+groups of the first ones as well, to see what selection did.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.crowd import crowds
 from benchmarks.pruner_quality import by_hand
-from benchmarks.searches import DEEP, DIGITS, FREE, MATCHED, SOONER, Outcome, search
+from benchmarks.searches import DEEP, DIGITS, FREE, MATCHED, SOONER, Outcome, complete, search
 from benchmarks.table import Goal, Table, surroundings
 from search.spec.study_file import find_study, load_spec
 
@@ -114,6 +115,25 @@ def after(by_kind: dict[str, list[Outcome]]) -> Table:
     return table
 
 
+def selected(searches: Sequence[Outcome]) -> Table:
+    """What selection by the lead does to the estimates."""
+    table = Table(
+        "Whole groups and all groups",
+        "The groups that leads had stopped were trained to their ends after all. Gain in points over whole "
+        "groups, which is what a search says, and over all groups, with their numbers.",
+        ("seed", "arm", "depths", "whole groups", "all groups", "difference"),
+    )
+    for outcome in searches:
+        for row in outcome.selection:
+            apart = None if None in (row["whole"], row["every"]) else row["whole"] - row["every"]
+            table.add(
+                str(outcome.seed), row["arm"], "upper" if row["upper"] else "lower",
+                f"{_signed(row['whole'])} of {row['groups']}", f"{_signed(row['every'])} of {row['of']}",
+                _signed(apart),
+            )  # fmt: skip
+    return table
+
+
 def stock(searches: Sequence[Outcome]) -> Table:
     """What stock Optuna shows of the same question."""
     table = Table(
@@ -177,6 +197,10 @@ def _number(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
+def _signed(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.1f}"
+
+
 def _spread(values: Sequence[float]) -> str:
     if len(values) < 2:
         return _number(values[0] if values else None, 1)
@@ -193,14 +217,19 @@ def main() -> int:
     parser.add_argument(
         "--others", type=int, default=OTHERS, help="of the former default and of stock Optuna (3)"
     )
+    parser.add_argument(
+        "--complete", type=int, default=0, help="default searches whose stopped groups are trained"
+    )
     options = parser.parse_args()
     ours = [search(DIGITS, seed) for seed in range(1, options.seeds + 1)]
+    ours = [complete(one) if i < options.complete else one for i, one in enumerate(ours)]
     before, free = ([search(kind, seed) for seed in range(1, options.others + 1)] for kind in (MATCHED, FREE))
     named = {"stratified": ours, "matched, Hyperband": before}
     tables = [
         together(named),
         after(named),
         each(ours),
+        selected(ours),
         stock(free),
         crowds(load_spec(find_study("digits"))),
     ]

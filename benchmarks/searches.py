@@ -6,15 +6,16 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.study import Study
 
-from benchmarks.curves import POOL
+from benchmarks.curves import POOL, Recorder
 from benchmarks.processes import Search, digits
+from benchmarks.selection import completed
 from search.analysis.evidence import gather
 from search.analysis.trials import described, draws_of
 from search.design.strata import strata_of_spec
@@ -68,6 +69,8 @@ class Outcome:
     """Of the command with all its processes; None where it was stopped in between."""
     importances: dict[str, float]
     """What Optuna's fANOVA tells a reader of the parameters."""
+    selection: list[dict[str, Any]] = field(default_factory=list)
+    """Gains over whole groups and over all, once the stopped ones have been trained: see selection.py."""
 
     def duel(self, arm: str, upper: bool) -> dict[str, Any] | None:
         """An arm at the upper or at the lower depths; None without a pair."""
@@ -95,6 +98,20 @@ def search(kind: str, seed: int) -> Outcome:
     with OUTCOMES.open("a") as file:
         file.write(json.dumps(asdict(outcome)) + "\n")
     return outcome
+
+
+def complete(outcome: Outcome) -> Outcome:
+    """The outcome with what its stopped groups would have come to. Trains those, a few minutes of a core,
+    where the trials of the search are at hand."""
+    name = f"{outcome.kind}-{outcome.seed}"
+    if outcome.selection or not POOL.joinpath("searches.db").exists() or name not in _names():
+        return outcome
+    trials = records_of(find(watch(DATABASE, writes=False), name))
+    found = replace(outcome, selection=completed(trials, Recorder(load_spec(find_study("digits")))))
+    others = [one for one in outcomes() if (one.kind, one.seed) != (outcome.kind, outcome.seed)]
+    lines = [json.dumps(asdict(one)) for one in (*others, found)]
+    OUTCOMES.write_text("\n".join(lines) + "\n")
+    return found
 
 
 def _names() -> list[str]:

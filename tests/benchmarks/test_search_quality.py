@@ -11,8 +11,10 @@ import pytest
 
 from benchmarks import searches
 from benchmarks.crowd import crowds, simulate
-from benchmarks.search_quality import after, below, both, each, goals, right, stock, together
+from benchmarks.curves import Curve
+from benchmarks.search_quality import after, below, both, each, goals, right, selected, stock, together
 from benchmarks.searches import DIGITS, FREE, KINDS, MATCHED, Outcome, outcome_of, whole_groups
+from benchmarks.selection import completed
 from search.spec.study import StudySpec
 from search.spec.study_file import find_study, load_spec
 from tests.support.made_trials import deep_pairs, made, records
@@ -122,6 +124,41 @@ def test_the_study_files_differ_in_their_design_alone(kind: str, tmp_path: Path)
     ]
     assert (spec.search.design, spec.search.pruner, spec.search.seed) == (*design, 3)
     assert (spec.data, spec.space, spec.train) == (default.data, default.space, default.train)
+
+
+class Ends:
+    """A recorder whose runs come to what their arm does."""
+
+    chance = 0.1
+    spec = load_spec(find_study("digits"))
+
+    def run(self, values: dict[str, object], seed: int) -> Curve:
+        end = {"plain": 0.2, "residual": 0.9, "preact": 0.8}[str(values["block"])]
+        return Curve((end, end, end + seed / 100), "complete")
+
+
+def test_stopped_groups_are_trained_to_see_what_was_selected() -> None:
+    trials = [
+        made(0, "plain", 0.5, depth=41), made(1, "residual", 0.7, depth=41), made(2, "preact", 0.6, depth=41),
+        made(3, "preact", 0.1, depth=27, group=1, seed=0, state=optuna.trial.TrialState.PRUNED),
+        made(4, "residual", 0.9, depth=9, group=2, seed=0),
+    ]  # fmt: skip
+    rows = {(row["arm"], row["upper"]): row for row in completed(records(trials), Ends())}  # type: ignore[arg-type]
+    deep = rows["residual", True]
+    assert (deep["groups"], deep["of"]) == (1, 2)
+    assert (deep["whole"], deep["every"]) == pytest.approx((20, (20 + 70) / 2))
+    assert rows["preact", True]["every"] == pytest.approx((10 + 60) / 2)
+    shallow = rows["residual", False]
+    assert (shallow["whole"], shallow["groups"], shallow["of"]) == (None, 0, 1)
+    assert shallow["every"] == pytest.approx(70)
+
+
+def test_selection_is_told_of_searches_that_have_it(outcome: Outcome) -> None:
+    row = {"arm": "preact", "upper": True, "whole": 30.0, "groups": 9, "every": 34.5, "of": 14}
+    known = replace(outcome, selection=[row, row | {"whole": None, "groups": 0}])
+    assert [found[3:] for found in selected([outcome, known]).rows] == [
+        ("+30.0 of 9", "+34.5 of 14", "-4.5"), ("- of 0", "+34.5 of 14", "-"),
+    ]  # fmt: skip
 
 
 @pytest.mark.slow
