@@ -3,7 +3,7 @@
 Ten default searches of 100 trials with different seeds, the former default, and stock Optuna beside them.
 Writes SEARCH.md, and keeps what is written there by hand. A search takes two cores five minutes or more; one
 that is on file is not run again. `--seeds N` and `--others N` say how many; `--complete N` trains the stopped
-groups of the first ones as well, to see what selection did.
+groups of so many as well, to see what selection did.
 """
 
 from __future__ import annotations
@@ -16,7 +16,17 @@ from pathlib import Path
 
 from benchmarks.crowd import crowds
 from benchmarks.pruner_quality import by_hand
-from benchmarks.searches import DEEP, DIGITS, FREE, MATCHED, SOONER, Outcome, complete, search
+from benchmarks.searches import (
+    DEEP,
+    DIGITS,
+    FREE,
+    MATCHED,
+    SOONER,
+    Outcome,
+    can_be_completed,
+    complete,
+    search,
+)
 from benchmarks.table import Goal, Table, surroundings
 from search.spec.study_file import find_study, load_spec
 
@@ -222,7 +232,8 @@ def main() -> int:
     )
     options = parser.parse_args()
     ours = [search(DIGITS, seed) for seed in range(1, options.seeds + 1)]
-    ours = [complete(one) if i < options.complete else one for i, one in enumerate(ours)]
+    wanted = [one for one in ours if can_be_completed(one)][: options.complete]
+    ours = [complete(one) if one in wanted else one for one in ours]
     before, free = ([search(kind, seed) for seed in range(1, options.others + 1)] for kind in (MATCHED, FREE))
     named = {"stratified": ours, "matched, Hyperband": before}
     tables = [
@@ -233,8 +244,8 @@ def main() -> int:
         stock(free),
         crowds(load_spec(find_study("digits"))),
     ]
-    wanted = goals(ours, before)
-    lines = [f"- {goal.goal}: {goal.measured}{'' if goal.met else ' (missed)'}" for goal in wanted]
+    aims = goals(ours, before)
+    lines = [f"- {goal.goal}: {goal.measured}{'' if goal.met else ' (missed)'}" for goal in aims]
     head = f"# What a search tells\n\n`python -m benchmarks.search_quality`, {surroundings()}"
     text = "\n\n".join(
         [head, by_hand(PAGE) + "\n".join(lines), "\n".join(table.markdown() for table in tables)]

@@ -100,12 +100,15 @@ def search(kind: str, seed: int) -> Outcome:
     return outcome
 
 
+def can_be_completed(outcome: Outcome) -> bool:
+    """Whether its stopped groups are not trained yet, and its trials are at hand."""
+    here = POOL.joinpath("searches.db").exists() and f"{outcome.kind}-{outcome.seed}" in _names()
+    return here and not outcome.selection
+
+
 def complete(outcome: Outcome) -> Outcome:
-    """The outcome with what its stopped groups would have come to. Trains those, a few minutes of a core,
-    where the trials of the search are at hand."""
+    """The outcome with what its stopped groups would have come to: trains those, a few minutes of a core."""
     name = f"{outcome.kind}-{outcome.seed}"
-    if outcome.selection or not POOL.joinpath("searches.db").exists() or name not in _names():
-        return outcome
     trials = records_of(find(watch(DATABASE, writes=False), name))
     found = replace(outcome, selection=completed(trials, Recorder(load_spec(find_study("digits")))))
     others = [one for one in outcomes() if (one.kind, one.seed) != (outcome.kind, outcome.seed)]
