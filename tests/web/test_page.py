@@ -74,7 +74,8 @@ def html(searched: Findings) -> str:
 def test_the_page_says_all_that_the_findings_say(searched: Findings, html: str) -> None:
     said = str(Text(html))
     [section] = searched.sections
-    for text in (section.title, section.sentence, *section.notes):
+    assert section.next == "python -m search.confirm --name shown"
+    for text in (section.title, section.sentence, f"Next: {section.next}", *section.notes):
         assert text in said
     assert section.reading.replace("*", "").partition("\n\n")[0] in said
     for table in section.tables:

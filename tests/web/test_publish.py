@@ -246,6 +246,7 @@ def test_a_note_holds_all_that_a_section_says() -> None:
     assert section.notes
     parts = [
         f"**{section.sentence}**",
+        "Next: `python -m search.confirm --name x`",
         *(t.markdown() for t in section.tables),
         *section.notes,
         section.reading,
