@@ -75,7 +75,7 @@ def test_the_page_says_all_that_the_findings_say(searched: Findings, html: str) 
     said = str(Text(html))
     [section] = searched.sections
     assert section.next == "python -m search.confirm --name shown"
-    for text in (section.title, section.sentence, f"Next: {section.next}", *section.notes):
+    for text in (section.title, section.sentence, section.next, *section.notes):
         assert text in said
     assert section.reading.replace("*", "").partition("\n\n")[0] in said
     for table in section.tables:
