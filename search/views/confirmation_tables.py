@@ -13,7 +13,8 @@ from search.views.words import accuracy, listed, many, plural, points, small, sp
 
 
 def confirmed(verdicts: Verdicts) -> str:
-    """One clause for each arm, on pairs of which each arm had its own best recipe."""
+    """One clause for each arm, on pairs of which each arm had its own best recipe; "Confirmed" where any is
+    decided."""
     if not any(versus.result for versus in verdicts.versus):
         return "Nothing is confirmed yet: no pair has ended."
     rivals = list(dict.fromkeys(versus.arm for versus in verdicts.versus))
@@ -26,9 +27,10 @@ def confirmed(verdicts: Verdicts) -> str:
     text = "; ".join(f"{look(arm).label} {clause}" for arm, clause in zip(rivals, clauses, strict=True))
     *first, last = verdicts.seeds
     seeds = ", then ".join([*map(str, first), plural(last, "seed")])
-    state = (
-        "Confirmed" if verdicts.complete else f"So far, {verdicts.finished:,} of {verdicts.planned:,} runs"
-    )
+    decided = any(v.result and v.result.word != "undecided" for v in verdicts.versus if v.recipe == OWN)
+    state = "Confirmed" if decided else "Nothing is confirmed"
+    if not verdicts.complete:
+        state = f"So far, {verdicts.finished:,} of {verdicts.planned:,} runs"
     more = " after looking" if len(verdicts.seeds) > 1 else ""
     return f"{state} (test images, {seeds}{more}): {text}."
 

@@ -69,7 +69,7 @@ def test_from_a_search_to_verdicts_and_more_seeds(
     assert (plan.depths, plan.seeds, plan.epochs, plan.steps) == ([3, 7], (2,), 3, 3 * 5)
     assert (plan.search, plan.trials, plan.margin) == ("tiny", 9, 1.0)
     assert f"{len(runs)} runs of 15 steps" in out
-    assert "Confirmed (test images, 2 seeds)" in out
+    assert "Nothing is confirmed (test images, 2 seeds)" in out
     assert attrs.test_reads == len(trials) == len(runs)
     for run, trial in zip(runs, trials, strict=True):
         assert trial.state == TrialState.COMPLETE
@@ -82,7 +82,9 @@ def test_from_a_search_to_verdicts_and_more_seeds(
     seeds = {(t.user_attrs["replicate"], t.user_attrs["seed"], t.user_attrs["data_seed"]) for t in trials}
     assert len(seeds) == 2
     assert not {seed for _, seed, _ in seeds} & {t.user_attrs["seed"] for t in searched.trials()}
-    assert "Confirmed (test images" in get_note(study_of(searched, "tiny")), "on the page of the search"
+    assert "Nothing is confirmed (test images" in get_note(study_of(searched, "tiny")), (
+        "on the page of the search"
+    )
     told = json.loads(searched.run("--json", command="report").stdout)
     assert told["confirmation"]["finished"] == len(runs)
 

@@ -188,7 +188,7 @@ def test_the_confirmation_goes_on(old: Old) -> None:
     before = {trial.number: trial for trial in old.trials("old-confirm")}
     out = old(confirm, "--workers", "1", "--quiet")
     assert "12 runs of 120 steps, 7 of them done; 2 seeds" in out
-    assert "Confirmed (test images, 2 seeds)" in out
+    assert "Nothing is confirmed (test images, 2 seeds)" in out
     after = old.trials("old-confirm")
     assert [trial.state for trial in after] == [TrialState.COMPLETE] * 12
     for number in CONFIRMED:

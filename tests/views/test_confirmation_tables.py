@@ -83,6 +83,14 @@ def test_what_is_unfinished_says_so(full: Verdicts) -> None:
     assert confirmed(judged(PLAN, noisy, most=0)) == "Nothing is confirmed yet: no pair has ended."
 
 
+def test_nothing_is_called_confirmed_where_nothing_is_decided(full: Verdicts) -> None:
+    doubt, twins = Versus("preact", 9, OWN, 10, result(-1, 5)), result(8, 9, "beats")
+    text = confirmed(with_versus(full, doubt, Versus("preact", 9, "plain", 10, twins)))
+    assert text == "Nothing is confirmed (test images, 10 seeds): pre-activation is undecided at 9 convs."
+    equal = Versus("preact", 21, OWN, 10, result(-0.5, 0.5, "equal"))
+    assert confirmed(with_versus(full, doubt, equal)).startswith("Confirmed (test images, 10 seeds): ")
+
+
 def test_seeds_that_were_added_after_looking_are_told() -> None:
     assert "(test images, 1 seed):" in confirmed(judged(replace(PLAN, seeds=(1,)), noisy))
     more = PLAN.with_seeds(11)

@@ -94,7 +94,7 @@ def test_a_confirmation_has_its_own_figures(tmp_path: Path, tiny: StudySpec) -> 
     study.add_trials(ended_runs(given, lambda run: 0.9))
     publish(study)
     assert set(figures_of(study)) == set(confirmation_figures.FIGURES)
-    assert get_note(study).startswith("**Confirmed (test images, 2 seeds): ")
+    assert get_note(study).startswith("**Nothing is confirmed (test images, 2 seeds): ")
 
 
 @pytest.mark.parametrize("installed", [True, False], ids=["installed", "gone"])
@@ -446,5 +446,5 @@ def test_a_confirmation_is_told_of_on_the_page_of_its_search(
     assert not get_note(study), "nothing new"
     with Publisher(confirmation, print):
         confirmation.add_trials(ended_runs(given, lambda run: 0.9))
-    assert "Confirmed (test images, 2 seeds): " in get_note(confirmation)
-    assert "Confirmed (test images, 2 seeds): " in get_note(study)
+    assert "Nothing is confirmed (test images, 2 seeds): " in get_note(confirmation)
+    assert "Nothing is confirmed (test images, 2 seeds): " in get_note(study)
