@@ -1,5 +1,5 @@
 """A search of arms that do not differ says "beats" of none, in 95 of 100 at least: the design and the words
-together, over hundreds of searches of made up curves."""
+together, over many searches of made up curves."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from search.spec.study_file import find_study, load_spec
 from search.storage.rows import Placed
 from tests.support.made_trials import made, records
 
-SEARCHES, TRIALS, CHANCE = 150, 100, 0.1
+SEARCHES, TRIALS, CHANCE = 60, 100, 0.1
 Run = Callable[[random.Random, str, float], tuple[float, float]]
 """The accuracy of an arm under a draw of some quality at the rung, and in the end."""
 
