@@ -7,21 +7,26 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState, create_trial
 
 from benchmarks.table import Goal, Table
+from search.design.depths import depth_of
+from search.design.places import Places
 from search.design.pruners import make_pruner
 from search.design.samplers import make_sampler
-from search.design.space import suggest, suggested_names
+from search.design.space import block_names, suggest, suggested_names
+from search.design.strata import strata_of_spec
 from search.spec.study import StudySpec
 from search.spec.study_file import find_study, load_spec
 from search.storage.claim_storage import ClaimStorage
 from search.storage.connections import join_study
 from search.storage.leases import worker_name
 from search.storage.studies import open_study
+from search.storage.trial_record import PLACE
 from search.trials.reporter import Reporter
 
 EPOCHS = 15
@@ -86,6 +91,7 @@ def _ours(url: str, spec: StudySpec, size: int, count: int) -> tuple[float, floa
     _fill(study, spec, size)
     began = time.process_time()
     study, claims = join_study(url, "s", worker_name(), size + count + 50)
+    claims.direct.next_place = Places(spec)
     study.sampler, study.pruner = make_sampler(spec, suggested_names(spec.space)), make_pruner(spec)
     study.get_trials(deepcopy=False)
     joined = time.process_time() - began
@@ -132,6 +138,12 @@ def _stock(url: str, spec: StudySpec, size: int, count: int) -> tuple[float, flo
     return *_timed(trial, count), joined
 
 
+def _stratum(params: dict[str, Any], spec: StudySpec) -> int:
+    """The index of the stratum of a trial."""
+    depth = depth_of(spec.space, sum(params[name] for name in block_names(spec.space)))
+    return next(i for i, stratum in enumerate(strata_of_spec(spec)) if stratum.has(depth))
+
+
 def _fill(study: optuna.Study, spec: StudySpec, size: int) -> None:
     """Fills the study with finished trials of its own distributions."""
     if not size:
@@ -162,6 +174,9 @@ def _fill(study: optuna.Study, spec: StudySpec, size: int) -> None:
                     "epochs": EPOCHS,
                     "fingerprint": f"{number:x}",
                     "seed": number,
+                },
+                system_attrs={
+                    PLACE: {"group": number, "arm": arm, "lead": True, "stratum": _stratum(params, spec)}
                 },
             )
         )

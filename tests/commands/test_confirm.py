@@ -96,7 +96,9 @@ def test_from_a_search_to_verdicts_and_more_seeds(
     assert len(study.trials) == len(runs) * 3 // 2
     assert {t.number: t.user_attrs["test_accuracy"] for t in study.trials[: len(runs)]} == before
     again = confirmed(searched)
-    assert "Confirmed (test images, 2, then 3 seeds after looking)" in again, "nothing is left to do"
+    assert "Nothing is confirmed (test images, 2, then 3 seeds after looking)" in again, (
+        "nothing is left to do"
+    )
     assert len(study_of(searched).trials) == len(runs) * 3 // 2
 
     words = ["--study", str(searched.study), "--storage", searched.url]

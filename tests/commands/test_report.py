@@ -27,17 +27,17 @@ def url(tmp_path: Path, tiny: StudySpec) -> str:
 def test_tables_and_the_sentence(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--study", "some/where/tiny.toml", "--storage", url]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert (
-        "At 21-32 convs pre-activation beats plain by 30 points [30, 30] (14 pairs) (exploratory)." in shown
-    )
-    assert re.search(r"pre-activation │ 21-32 │ beats │ \+30 │ \[30, 30\] │ 14 │ 14/0/0", shown)
+    said = "from 21 convs on pre-activation beats plain by 30 points [30, 30] (14 pairs)."
+    assert f"Exploratory, 28 trials: {said}" in shown
+    assert shown.endswith("Next: python -m search.confirm --name tiny")
+    assert re.search(r"pre-activation │ 21\+ │ beats │ \+30 │ \[30, 30\] │ 14 │ 14/0/0", shown)
     assert "Why trials ended as they did" in shown
 
 
 def test_json_is_the_evidence_and_nothing_else(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--name", "tiny", "--storage", url, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert (found["version"], found["study"], found["confirmation"]) == (3, "tiny", None)
+    assert (found["version"], found["study"], found["confirmation"]) == (4, "tiny", None)
     assert found["search"]["duels"][0]["word"] == "beats"
     assert found["search"]["baseline"] == "plain"
 

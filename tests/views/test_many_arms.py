@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from models.arms.arm import look
+from search.analysis.evidence import gather
 from search.storage.trial_record import TrialRecord, records_of
 from search.views.findings import Findings, Section, findings_of
 from search.views.terminal import progress_line, show_findings, show_plan, show_search
@@ -71,6 +72,8 @@ def test_every_rival_has_its_clause_in_the_sentence(seen: Seen) -> None:
 def test_every_arm_is_in_every_table(seen: Seen) -> None:
     for section in seen.sections:
         for table in section.tables:
+            if table.title.startswith("Architectures that beat"):  # those that do
+                continue
             held = any(table.title.startswith(words) for words in WITHOUT_BASELINE)
             there = {row[0] for row in table.rows}
             assert there == set(rivals(seen) if held else seen.labels), table.title
@@ -126,7 +129,7 @@ def test_the_terminal_names_every_arm(seen: Seen) -> None:
     console = Console(width=200)
     plan = plan_of_five("residual" if seen.baseline == "residual" else "plain")
     with console.capture() as captured:
-        show_search(console, seen.trials, plan.baseline)
+        show_search(console, gather(seen.trials, plan.baseline), seen.trials)
         show_plan(console, plan, 10, 2)
     text = captured.get()
     for arm, label in zip(FIVE, seen.labels, strict=True):

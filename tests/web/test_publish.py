@@ -73,8 +73,10 @@ def test_note_and_figures_stand_in_the_study(study: Study) -> None:
     study.add_trials(deep_pairs(14))
     publish(study)
     body = get_note(study)
-    assert body.startswith("**At 21-32 convs pre-activation beats plain by 30 points")
-    assert "| pre-activation | 21-32 | beats | +30 |" in body
+    assert body.startswith(
+        "**Exploratory, 28 trials: from 21 convs on pre-activation beats plain by 30 points"
+    )
+    assert "| pre-activation | 21+ | beats | +30 |" in body
     assert "exploratory" in body.lower()
     assert set(figures_of(study)) == set(search_figures.FIGURES)
     assert attributes(study)[PUBLISHED] == 28
