@@ -292,9 +292,9 @@ def depth(spec: StudySpec, trial: FrozenTrial) -> int:
 def test_leads_are_drawn_in_their_stratum_and_followers_copy_them(tmp_path: Path, sampler: str) -> None:
     """Also where the sampler wants to be elsewhere: here shallow nets are better by far."""
     spec = deep_spec(sampler=sampler)
-    trials = stratified(tmp_path, spec, 120, lambda values: -sum(values[f"blocks_{i}"] for i in (1, 2, 3)))
+    trials = stratified(tmp_path, spec, 60, lambda values: -sum(values[f"blocks_{i}"] for i in (1, 2, 3)))
     strata = strata_of_spec(spec)
-    for group in range(40):
+    for group in range(20):
         members = trials[3 * group : 3 * group + 3]
         positions = [position for trial in members if (position := position_of(trial, ARMS))]
         assert {position.group for position in positions} == {group}
@@ -303,7 +303,7 @@ def test_leads_are_drawn_in_their_stratum_and_followers_copy_them(tmp_path: Path
         assert rest[0] == rest[1] == rest[2]
         assert len({training_seed(spec, trial) for trial in members}) == 1
         assert strata[positions[0].stratum or 0].has(depth(spec, members[0]))
-    assert len({tuple(trial.params.items()) for trial in trials}) == 120
+    assert len({tuple(trial.params.items()) for trial in trials}) == 60
 
 
 def test_a_stratum_is_searched_for_what_is_good_in_it(tmp_path: Path) -> None:
