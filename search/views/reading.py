@@ -21,8 +21,8 @@ search of twelve; **undecided**: all else. A run that diverged counts as chance.
 accuracy falls more than five points below that of the best depth, and stays there.
 
 *Exploratory*: the search chose these trials. A draw of a stratified search goes on only if its first run, of
-each arm in turn, is in the better half of that arm at its depths: hopeless draws are missing, and gains
-may be smaller for it. A pair of which a pruner stopped one run enters no verdict; those that ended in spite of it
+each arm in turn, is in the better half of that arm at its depths: hopeless draws are missing, and gains may
+be smaller for it. A pair of which a pruner stopped one run enters no verdict; those that ended in spite of it
 are kinder to {look(baseline).noun}s than all pairs are. The best of many runs is a lucky one, and no test
 image was looked at. It suggests and does not prove."""
 
