@@ -140,9 +140,11 @@ def duels_of(trials: Sequence[TrialRecord], baseline: str) -> tuple[Duel, ...]:
             duels.append(_duel(arm, half.name, True, members, told.get(half.name), own, baseline, everywhere))
             bands = bands_of([theirs for _, theirs in members])
             by_band = {band: [pair for pair in members if band_of(pair[1]) == band] for band in bands}
-            enough = {band: finals(own) for band, own in by_band.items() if len(finals(own)) >= MIN_BAND}
+            samples = {band: finals(inside) for band, inside in by_band.items()}
             decided = half.name in told and told[half.name].word != "undecided"
-            words = _compared(enough if decided else {})
+            words = _compared(
+                {b: found for b, found in samples.items() if decided and len(found) >= MIN_BAND}
+            )
             for band, pairs_there in by_band.items() if len(bands) > 1 else ():
                 there = in_band(known, band)
                 duels.append(

@@ -38,10 +38,11 @@ def winners_of(trials: Sequence[TrialRecord], baseline: str) -> tuple[Winner, ..
     found: list[tuple[bool, Winner]] = []
     for draw in draws_of(known):
         twin = draw.get(baseline)
-        for trial in draw.values() if twin else ():
-            assert twin is not None
+        if twin is None:
+            continue
+        for trial in draw.values():
             difference = final_difference(trial, twin)
-            if trial is not twin and difference is not None and difference >= TIED:
+            if difference is not None and difference >= TIED:
                 found.append((not upper.has(trial), _winner(trial, twin, difference)))
     found.sort(key=lambda item: (item[0], -item[1].val, item[1].trial))
     return tuple(winner for _, winner in found[:MOST])

@@ -78,14 +78,7 @@ def test_a_hundred_killed_workers_lose_nothing(url: str, tiny: StudySpec) -> Non
     kills = 100 if url.startswith("postgresql") else 15
     budget, rng = 2 * kills, random.Random(0)
     study = open_study(url, "s", tiny, "data", budget)
-    crew = Crew(4, url, budget, 0.3)
-    try:
-        for _ in range(kills):
-            time.sleep(rng.uniform(0, 0.2))
-            crew.kill(a_running_worker(study, crew, rng))
-        assert crew.finish() == [0] * 4
-    finally:
-        crew.close()
+    finish_in_spite_of(kills, 0.2, study, Crew(4, url, budget, 0.3), rng)
     accounted_for(study.get_trials(), budget)
     again = sum(record.attempt > 1 for record in records_of(study))
     assert again > kills / 3, "most kills hit running trials"
@@ -96,14 +89,7 @@ def test_killed_workers_cut_no_pair_of_a_stratified_search(url: str, tiny: Study
     spec = replace(tiny, search=replace(tiny.search, design="stratified", pruner="lead"))
     kills, budget, rng = 12, 60, random.Random(1)
     study = open_study(url, "s", spec, "data", budget)
-    crew = Crew(4, url, budget, 0.3, None, spec)
-    try:
-        for _ in range(kills):
-            time.sleep(rng.uniform(0, 0.4))
-            crew.kill(a_running_worker(study, crew, rng))
-        assert crew.finish() == [0] * 4
-    finally:
-        crew.close()
+    finish_in_spite_of(kills, 0.4, study, Crew(4, url, budget, 0.3, None, spec), rng)
     found = records_of(study)
     assert [record.number for record in found] == list(range(budget))
     places = [record.place or {} for record in found]
@@ -120,6 +106,17 @@ def test_killed_workers_cut_no_pair_of_a_stratified_search(url: str, tiny: Study
             assert any(record.outcome == "lost" for record in members)
     assert alone <= 2, "what was left over in the end"
     assert sum(record.is_pruned for record in found) >= 5
+
+
+def finish_in_spite_of(kills: int, pause: float, study: Study, crew: Crew, rng: random.Random) -> None:
+    """Kills running workers, one every now and then, and waits until the crew is done."""
+    try:
+        for _ in range(kills):
+            time.sleep(rng.uniform(0, pause))
+            crew.kill(a_running_worker(study, crew, rng))
+        assert set(crew.finish()) == {0}
+    finally:
+        crew.close()
 
 
 def a_running_worker(study: Study, crew: Crew, rng: random.Random) -> int:
