@@ -81,7 +81,12 @@ class Search:
         ]  # fmt: skip
 
     def run(self, trials: int, workers: int) -> Ran:
-        return run(self.words(trials, workers), self.env)
+        """Raises RuntimeError when it was stopped before the study held so many trials that ended."""
+        ran = run(self.words(trials, workers), self.env)
+        ended = sum(trial.state.is_finished() for trial in self.trials())
+        if ended < trials:  # a search that is told to stop ends with 0 as well
+            raise RuntimeError(f"{self.name} was stopped after {ended} of {trials} trials")
+        return ran
 
     def trials(self) -> list[FrozenTrial]:
         return find(watch(self.url, writes=False), self.name).get_trials(deepcopy=False)

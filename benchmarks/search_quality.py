@@ -231,7 +231,7 @@ def main() -> int:
         "--complete", type=int, default=0, help="default searches whose stopped groups are trained"
     )
     options = parser.parse_args()
-    ours = [search(DIGITS, seed) for seed in range(1, options.seeds + 1)]
+    ours = [search(DIGITS, seed) for seed in range(options.seeds)]
     wanted = [one for one in ours if can_be_completed(one)][: options.complete]
     ours = [complete(one) if one in wanted else one for one in ours]
     before, free = ([search(kind, seed) for seed in range(1, options.others + 1)] for kind in (MATCHED, FREE))

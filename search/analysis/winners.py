@@ -53,7 +53,7 @@ def _winner(trial: TrialRecord, twin: TrialRecord, difference: float) -> Winner:
         arm=trial.arm,
         trial=trial.number,
         depth=trial.depth,
-        architecture=str(trial.architecture or f"{trial.arm}, {trial.depth} convs"),
+        architecture=trial.architecture_words,
         val=100 * trial.score,
         twin=twin.number,
         twin_val=100 * twin.score,

@@ -198,6 +198,11 @@ class TrialRecord(Stored):
         except ValueError:  # an arm, a norm that is not installed here
             return None
 
+    @property
+    def architecture_words(self) -> str:
+        """Its architecture in words: arm, convs, stages, widths; the first two where it is not known."""
+        return str(self.architecture or f"{self.arm}, {self.depth} convs")
+
 
 def records_of(study: Study) -> list[TrialRecord]:
     """Every trial of a study, in order of their numbers."""

@@ -79,8 +79,7 @@ def recipe_line(trial: TrialRecord) -> str:
     """A trial's architecture and optimizer."""
     optimizer = trial.drawn.get("optimizer")
     rate = trial.drawn.get(f"lr_{optimizer}") if optimizer else None
-    architecture = trial.architecture or f"{look(trial.arm).label}, {trial.depth} convs"
-    return f"{architecture}" + (f", {optimizer} lr {rate:.2g}" if rate else "")
+    return trial.architecture_words + (f", {optimizer} lr {rate:.2g}" if rate else "")
 
 
 def show_plan(console: Console, plan: Plan, left: int, workers: int) -> None:

@@ -12,6 +12,7 @@ import pytest
 from benchmarks import searches
 from benchmarks.crowd import crowds, simulate
 from benchmarks.curves import Curve
+from benchmarks.processes import Search
 from benchmarks.search_quality import after, below, both, each, goals, right, selected, stock, together
 from benchmarks.searches import DIGITS, FREE, KINDS, MATCHED, Outcome, outcome_of, whole_groups
 from benchmarks.selection import completed
@@ -163,16 +164,25 @@ def test_selection_is_told_of_searches_that_have_it(outcome: Outcome) -> None:
 
 @pytest.mark.slow
 @pytest.mark.process
-def test_a_search_is_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_is_run_once_and_goes_on_where_it_was_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A tiny one, in a database of its own."""
     monkeypatch.setattr(searches, "POOL", tmp_path)
     monkeypatch.setattr(searches, "DATABASE", f"sqlite:///{tmp_path}/searches.db")
     monkeypatch.setattr(searches, "OUTCOMES", tmp_path / "searches.jsonl")
     monkeypatch.setattr(searches, "TRIALS", 6)
     monkeypatch.setattr(searches, "digits", lambda *changes: TINY)
+    words = Search.words
+    monkeypatch.setattr(Search, "words", lambda self, trials, workers: words(self, trials - 2, workers))
+    with pytest.raises(RuntimeError, match="digits-1 was stopped after 4 of 6 trials"):
+        searches.search(DIGITS, 1)
+    assert searches.outcomes() == []
+    monkeypatch.setattr(Search, "words", words)
     first = searches.search(DIGITS, 1)
     assert (first.kind, first.seed, sum(first.trials.values())) == (DIGITS, 1, 6)
-    assert (first.cpu_seconds or 0) > first.seconds / 2
+    assert first.cpu_seconds is None  # of the whole search it is not known
+    assert (searches.search(DIGITS, 2).cpu_seconds or 0) > first.seconds / 2
     monkeypatch.setattr(searches, "Search", None)
     assert searches.search(DIGITS, 1) == first
 
