@@ -126,10 +126,13 @@ def pairs(baseline: str, trials: Sequence[TrialRecord]) -> go.Figure:
     draws = [draw for draw in draws_of(trials) if baseline in draw and len(draw) > 1]
     halves = halves_of(trials)
     shown = [half for half in halves if any(half.has(draw[baseline]) for draw in draws)] or [halves[0]]
-    cut_short = "Dotted: cut short, at the last common epoch"
-    title = f"Each line: one draw, from {look(baseline).label} to its rival. {cut_short}"
+    rivals = [arm for arm in arms_of(trials) if arm != baseline]
+    title = f"Each line: one draw, from {look(baseline).label} to its rival"
+    twins = [(draw[arm], draw[baseline]) for draw in draws for arm in rivals if arm in draw]
+    if any(at_common_epoch(*pair) is not None for pair in twins):
+        title += ". Dotted: cut short, at the last common epoch"
     figure = panels(title, *(convs(half.name) for half in shown))
-    places = _places([arm for arm in arms_of(trials) if arm != baseline])
+    places = _places(rivals)
     drawn = 0
     for arm, ends in places.items():
         own = thinned([(draw[arm], draw[baseline]) for draw in draws if arm in draw], PAIRS)

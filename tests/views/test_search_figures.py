@@ -134,6 +134,7 @@ def test_pairs_lead_from_the_baseline_to_the_rival() -> None:
     assert list(solid[1].x) == [0, -1, None] * 2
     assert figure.layout.xaxis2.ticktext == ("plain", "pre-activation")
     assert "xaxis2" not in drawn(deep_pairs(2))[IDS[2]].layout, "one panel where all are deep"
+    assert "Dotted" not in figure.layout.title.text, "no pair is cut"
 
 
 def test_a_pair_begins_at_the_baselines_score_and_ends_at_the_rivals() -> None:
@@ -147,6 +148,7 @@ def test_a_pair_begins_at_the_baselines_score_and_ends_at_the_rivals() -> None:
     assert [list(trace.x)[:2] for trace in lines(figure, "solid")] == [[0, -1], [0, 1]]
     [dotted] = lines(figure, "dot")
     assert list(dotted.y) == [30.0, 35.0, None], "at the last epoch that both have"
+    assert "Dotted: cut short" in figure.layout.title.text
 
 
 def test_three_rivals_have_the_baseline_beside_each() -> None:
