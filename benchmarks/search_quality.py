@@ -25,7 +25,7 @@ from benchmarks.searches import (
     Outcome,
     can_be_completed,
     complete,
-    search,
+    searches,
 )
 from benchmarks.table import Goal, Table, surroundings
 from search.spec.study_file import find_study, load_spec
@@ -231,10 +231,10 @@ def main() -> int:
         "--complete", type=int, default=0, help="default searches whose stopped groups are trained"
     )
     options = parser.parse_args()
-    ours = [search(DIGITS, seed) for seed in range(options.seeds)]
+    ours = searches(DIGITS, options.seeds)
     wanted = [one for one in ours if can_be_completed(one)][: options.complete]
     ours = [complete(one) if one in wanted else one for one in ours]
-    before, free = ([search(kind, seed) for seed in range(1, options.others + 1)] for kind in (MATCHED, FREE))
+    before, free = searches(MATCHED, options.others), searches(FREE, options.others)
     named = {"stratified": ours, "matched, Hyperband": before}
     tables = [
         together(named),

@@ -3,6 +3,7 @@ searches.jsonl; one that is there is not run again. Its trials are in benchmarks
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -98,6 +99,14 @@ def search(kind: str, seed: int) -> Outcome:
     with OUTCOMES.open("a") as file:
         file.write(json.dumps(asdict(outcome)) + "\n")
     return outcome
+
+
+def searches(kind: str, count: int) -> list[Outcome]:
+    """So many searches of a kind: all that are on file, and of those that lack the next seeds."""
+    known = [outcome for outcome in outcomes() if outcome.kind == kind]
+    others = (seed for seed in itertools.count() if seed not in [outcome.seed for outcome in known])
+    lacking = [search(kind, seed) for seed in itertools.islice(others, max(0, count - len(known)))]
+    return sorted([*known, *lacking], key=lambda outcome: outcome.seed)
 
 
 def can_be_completed(outcome: Outcome) -> bool:

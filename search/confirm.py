@@ -54,7 +54,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--margin", type=number(0, 100), metavar="POINTS", help="in place of confirm.margin")
     add_worker_options(parser)
-    parser.add_argument("--yes", action="store_true", help="start without asking")
+    parser.add_argument("--yes", action="store_true", help="start without asking, as without a terminal")
     return parser.parse_args(argv)
 
 

@@ -44,7 +44,8 @@ def run(options: argparse.Namespace) -> int:
     from search.web.page import page
 
     storage = watch(storage_url(options.storage), writes=False)
-    findings = findings_of(find(storage, options.name or Path(options.study or DEFAULT_STUDY).stem))
+    study = find(storage, options.name or Path(options.study or DEFAULT_STUDY).stem)
+    findings = findings_of(study, options.storage)
     if options.html:
         try:
             options.html.write_text(page(findings), encoding="utf-8")

@@ -11,7 +11,7 @@ from search.cli.options import add_study_options, add_worker_options, parser_of,
 
 EXAMPLES = """\
 examples:
-  python -m search.run --trials 100                     digits, no network needed, about ten minutes
+  python -m search.run --trials 100                     digits, no network needed, five to fifteen minutes
   python -m search.run --trials 150                     the same study, 50 trials more
   python -m search.run --study studies/cifar10.toml --device cuda
   python -m search.run --study my.toml --name my-second-try --seed 7

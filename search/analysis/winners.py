@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from search.analysis.accounts import classes_of
 from search.analysis.bands import halves_of
 from search.analysis.duels import TIED, final_difference
 from search.analysis.trials import described, draws_of
@@ -32,8 +33,9 @@ class Winner:
 
 
 def winners_of(trials: Sequence[TrialRecord], baseline: str) -> tuple[Winner, ...]:
-    """Those ahead by more than a tie, the deep ones first and of these the most accurate ones."""
-    known = described(trials)
+    """Those ahead by more than a tie, the deep ones first and of these the most accurate ones. A run that did
+    not learn wins nothing: its training accuracy is below twice chance."""
+    known, learned = described(trials), 2 / classes_of(trials)
     _, upper = halves_of(known)
     found: list[tuple[bool, Winner]] = []
     for draw in draws_of(known):
@@ -42,6 +44,8 @@ def winners_of(trials: Sequence[TrialRecord], baseline: str) -> tuple[Winner, ..
             continue
         for trial in draw.values():
             difference = final_difference(trial, twin)
+            if trial.train_accuracy is not None and trial.train_accuracy < learned:
+                continue
             if difference is not None and difference >= TIED:
                 found.append((not upper.has(trial), _winner(trial, twin, difference)))
     found.sort(key=lambda item: (item[0], -item[1].val, item[1].trial))

@@ -10,12 +10,13 @@ from rich.console import Console
 from search.analysis.evidence import gather
 from search.analysis.verdicts import judge_study
 from search.cli.launch import Launch
-from search.cli.options import command_line, study_words, worker_words
+from search.cli.options import study_words, worker_words
 from search.design.plan import Plan
 from search.storage.study_record import record_of_study
 from search.storage.trial_record import finished, records_of
 from search.views.sentence import confirmable
 from search.views.terminal import answer, say, show_confirmation, show_search
+from search.views.words import command_line
 
 
 def tell_search(options: argparse.Namespace, console: Console, study: Study, ended: Launch) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from models.rules import Number, Rule, Whole
 
@@ -102,11 +101,3 @@ seed = whole(0, 2**31 - 1)
 def workers(text: str) -> str:
     """The parser of --workers: auto, or a number."""
     return text if text == "auto" else str(whole(1, 1024)(text))
-
-
-def command_line(command: str, words: Sequence[str], storage: str | None) -> str:
-    """A command as it is typed, but for the database's password."""
-    from search.storage.urls import shown_url
-
-    address = ["--storage", shown_url(storage)] if storage else []
-    return shlex.join(["python", "-m", f"search.{command}", *words, *address])

@@ -77,7 +77,10 @@ class NumberOrSteps:
 
     def __call__(self, value: Any) -> int | tuple[int, ...]:
         if not isinstance(value, list | tuple):
-            return self.count(value)  # type: ignore[no-any-return]
+            try:
+                return self.count(value)  # type: ignore[no-any-return]
+            except ValueError as error:
+                raise ValueError(f"{error}, or a list that says where each begins") from None
         found = Choices(self.each)(value)
         self.count(len(found))
         if list(found) != sorted(found):

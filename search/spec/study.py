@@ -46,16 +46,24 @@ class StudySpec:
         del values["data"]["path"]
         return json.loads(json.dumps(values))  # type: ignore[no-any-return]
 
+    def how_to_confirm(self) -> dict[str, Any]:
+        """[confirm] as JSON has it."""
+        return json.loads(json.dumps(asdict(self.confirm)))  # type: ignore[no-any-return]
+
     @staticmethod
-    def from_canonical(name: str, values: dict[str, Any]) -> StudySpec:
-        """The spec that a study was made with, but for where its data lie and how it is to be confirmed.
-        Raises SpecError for a key, an arm, a norm or a source that is not installed here."""
-        tables = {"data": DataConfig, "space": Space, "train": TrainSettings, "search": SearchSettings}
+    def from_canonical(
+        name: str, values: dict[str, Any], confirm: Mapping[str, Any] | None = None
+    ) -> StudySpec:
+        """The spec that a study was made with, but for where its data lie; `confirm`: its [confirm]. Raises
+        SpecError for a key, an arm, a norm or a source that is not installed here."""
+        tables = {"data": DataConfig, "space": Space, "train": TrainSettings, "search": SearchSettings,
+                  "confirm": ConfirmSettings}  # fmt: skip
+        stored = values | {"confirm": confirm or {}}
         try:
-            made = {key: table(**_checked(key, keys_of(table), values[key])) for key, table in tables.items()}
+            made = {key: table(**_checked(key, keys_of(table), stored[key])) for key, table in tables.items()}
         except ValueError as error:
             raise SpecError(f"the study {name!r} was made by another installation: {error}") from None
-        return StudySpec(name=name, confirm=ConfirmSettings(), **made)
+        return StudySpec(name=name, **made)
 
     def fingerprint(self) -> str:
         """16 hex digits of the canonical spec."""

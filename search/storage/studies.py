@@ -62,6 +62,8 @@ def open_study(
             )
         if plan is not None and (agreed := plan(stored.plan)) != stored.plan:
             set_attributes(study, plan=agreed)
+        if kind == "search" and stored.confirm != spec.how_to_confirm():
+            set_attributes(study, confirm=spec.how_to_confirm())
         if trials > stored.budget:
             set_attributes(study, budget=trials)
     return study
@@ -119,10 +121,15 @@ def spec_of(study: str | None, name: str | None, stored: StudyRecord) -> StudySp
     if study is not None or name is None:
         spec = load_spec(find_study(study or DEFAULT_STUDY), seed=stored.spec["search"]["seed"])
         return spec.continuing(stored.spec)
-    source = SOURCES.get(stored.spec["data"]["name"])
-    if source and source.own_files:
+    if needs_file(stored):
         raise SpecError(f"--study FILE is needed as well: it says where the images of {name!r} lie")
-    return StudySpec.from_canonical(name, stored.spec)
+    return StudySpec.from_canonical(name, stored.spec, stored.confirm)
+
+
+def needs_file(stored: StudyRecord) -> bool:
+    """Whether only a study's file tells where its images lie."""
+    source = SOURCES.get((stored.spec or {}).get("data", {}).get("name", ""))
+    return source is not None and source.own_files
 
 
 def find(storage: BaseStorage, name: str) -> Study:

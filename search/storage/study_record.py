@@ -30,6 +30,8 @@ class StudyRecord(Stored):
     versions = Attribute[dict[str, str]]({})
     spec = Attribute[dict[str, Any] | None](None)
     """The canonical spec; None for a study that is not ours."""
+    confirm = Attribute[dict[str, Any] | None](None)
+    """[confirm] of the file that last went on with the search; None for studies made before it was kept."""
     spec_fingerprint = Attribute[str]("")
     data_fingerprint = Attribute[str]("")
     budget = Attribute[int](0)

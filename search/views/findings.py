@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -13,14 +12,14 @@ from optuna.study import Study
 from search.analysis.evidence import Evidence, gather
 from search.analysis.verdicts import Verdicts, judge_study
 from search.design.plan import Plan
-from search.storage.studies import confirmation_of
+from search.storage.studies import confirmation_of, needs_file
 from search.storage.study_record import REPEATS, record_of_study
 from search.storage.trial_record import TrialRecord, records_of
 from search.views.confirmation_tables import confirmation_tables, confirmed, spent
 from search.views.reading import REPEATS_READING, confirmation_reading, search_reading
 from search.views.sentence import confirmable, cut_short, sentence
 from search.views.tables import TextTable, search_tables
-from search.views.words import percent
+from search.views.words import command_line, percent
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go  # type: ignore[import-untyped]
@@ -69,8 +68,9 @@ class Findings:
         return json.dumps(values, indent=1, allow_nan=False)
 
 
-def findings_of(study: Study) -> Findings:
-    """The findings of a study from any storage; a search brings its confirmation along."""
+def findings_of(study: Study, storage: str | None = None) -> Findings:
+    """The findings of a study from any storage; a search brings its confirmation along. `storage`: as it was
+    typed, for the command that comes next."""
     stored, name = record_of_study(study), study.study_name
     if stored.plan:
         verdicts, section = _confirmation(study, Plan.from_json(stored.plan))
@@ -81,7 +81,9 @@ def findings_of(study: Study) -> Findings:
     evidence = gather(trials, stored.baseline)
     if other is None:
         section = _search(name, evidence, trials, sentence(evidence))
-        then = f"python -m search.confirm --name {shlex.quote(name)}" if confirmable(evidence) else ""
+        file = ["--study", "FILE"] if needs_file(stored) else []
+        line = command_line("confirm", [*file, "--name", name], storage)
+        then = line if confirmable(evidence) else ""
         return Findings(name, evidence, None, (replace(section, next=then),))
     verdicts, section = _confirmation(other, Plan.from_json(record_of_study(other).plan or {}))
     search = _search(name, evidence, trials, f"{sentence(evidence)} {section.sentence}")

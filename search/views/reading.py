@@ -12,13 +12,15 @@ def search_reading(baseline: str) -> str:
 Every draw is trained as each arm, from the same initial weights and on the same batches: a *pair* differs
 in the shortcut alone. What is said rests on pairs of which both were trained to the end: those of the lower
 depths together, those of the upper ones together, and a stratum of eight pairs or more where its half is
-decided. *Gain*: the mean difference in percentage points without the most extreme tenth at either end, so
-that one run that collapsed decides nothing; collapses are among the failures. It is over all draws that
-ended, poor recipes among them: a confirmation compares the best ones. **beats**: its 95 % interval lies above
-one point and p (sign flips, Holm over the two halves) is below 0.05; **equal**: it lies within a point;
-**leads**: at least four pairs were won by a point or more and none was lost, which happens by chance in one
-search of twelve; **undecided**: all else. A run that diverged counts as chance. *Turn down*: median training
-accuracy falls more than five points below that of the best depth, and stays there.
+decided. *Gain*: the mean difference in percentage points without the most extreme tenth at either end, from
+six pairs on one at least, so that one run that collapsed decides nothing; collapses are among the failures.
+It is over all draws that ended, poor recipes among them: a confirmation compares the best ones. **beats**:
+its 95 % interval lies above one point and p (sign flips, Holm over the two halves) is below 0.05; **equal**:
+it lies within a point; **leads**: at least four pairs were won by a point or more and none was lost, which
+happens by chance in one search of twelve; **loses**, **trails**: the reverse; **undecided**: all else; **too
+few**: less than eight pairs in a stratum, less than four in a half. A run that diverged counts as chance.
+*Turn down*: median training accuracy, of three runs or more, falls more than five points below that of the
+best depth, and stays there.
 
 *Exploratory*: the search chose these trials. A draw of a stratified search goes on only if its first run, of
 each arm in turn, is in the better half of that arm at its depths: hopeless draws are missing, and gains may

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 from models.arms.arm import look
 from search.stats.paired import MOST_PAIRS
+from search.storage.urls import shown_url
 
 
 def points(value: float | None, signed: bool = True) -> str:
@@ -72,3 +74,9 @@ def arms_listed(arms: Sequence[str]) -> str:
 def capitalized(text: str) -> str:
     """The text with a large first letter, the others as they are."""
     return text[:1].upper() + text[1:]
+
+
+def command_line(command: str, words: Sequence[str], storage: str | None) -> str:
+    """A command as it is typed, but for the database's password."""
+    address = ["--storage", shown_url(storage)] if storage else []
+    return shlex.join(["python", "-m", f"search.{command}", *words, *address])

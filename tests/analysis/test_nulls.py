@@ -31,9 +31,9 @@ def equal(rng: random.Random, arm: str, quality: float) -> tuple[float, float]:
 
 
 def late(rng: random.Random, arm: str, quality: float) -> tuple[float, float]:
-    """Plain stacks start two epochs late: of three, one has shown."""
+    """Plain stacks start two epochs late: of three, one has shown, more or less of it."""
     early, end = equal(rng, arm, quality)
-    return (CHANCE + (early - CHANCE) / 3 if arm == "plain" else early), end
+    return (CHANCE + (early - CHANCE) * rng.uniform(0, 0.67) if arm == "plain" else early), end
 
 
 def collapsing(rng: random.Random, arm: str, quality: float) -> tuple[float, float]:

@@ -23,6 +23,12 @@ def test_a_winner_is_ahead_of_its_own_twin_by_more_than_a_tie() -> None:
     assert winner.architecture.startswith("residual, 7 convs [16")
 
 
+def test_a_run_that_did_not_learn_wins_nothing() -> None:
+    """Twice chance is 20 % of ten classes; made runs train two points worse than they validate."""
+    trials = [made(0, "plain", 0.1), made(1, "residual", 0.215), made(2, "preact", 0.225)]
+    assert [winner.trial for winner in winners_of(records(trials), "plain")] == [2]
+
+
 def test_deep_ones_come_first_and_of_these_the_most_accurate() -> None:
     trials = []
     for group, (depth, value) in enumerate([(7, 0.99), (41, 0.7), (41, 0.9), (27, 0.8), (7, 0.98)]):

@@ -185,6 +185,9 @@ def test_a_search_is_run_once_and_goes_on_where_it_was_stopped(
     assert (searches.search(DIGITS, 2).cpu_seconds or 0) > first.seconds / 2
     monkeypatch.setattr(searches, "Search", None)
     assert searches.search(DIGITS, 1) == first
+    assert [outcome.seed for outcome in searches.searches(DIGITS, 2)] == [1, 2], "those that are on file"
+    monkeypatch.setattr(searches, "search", lambda kind, seed: replace(first, seed=seed))
+    assert [outcome.seed for outcome in searches.searches(DIGITS, 5)] == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("workers", [1, 2, 8, 40])

@@ -102,7 +102,7 @@ def test_a_preset_fills_in_what_is_left_out(tmp_path: Path) -> None:
             "search.pruner must be one of hyperband, halving, median, none with",
         ),
         ("seed = 0", 'design = "free"\nstrata = 3', 'search.strata needs search.design = "stratified"'),
-        ("seed = 0", "strata = 0", "search.strata must be a whole number from 1"),
+        ("seed = 0", "strata = 0", "search.strata must be a whole number from 1 to 12, or a list"),
         ("seed = 0", "strata = [20, 10]", "search.strata must"),
         ("[false, true]", "[0, 1]", "space.zero_branch must be true or false"),
         ('["plain", "residual", "preact"]', '["plain", "plain"]', "none of them twice"),

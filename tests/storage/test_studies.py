@@ -18,6 +18,7 @@ from optuna.trial import TrialState
 from search.errors import DatabaseError, SpecError
 from search.spec.study import StudySpec
 from search.spec.study_file import find_study, load_spec
+from search.spec.tables import ConfirmSettings
 from search.storage import studies as module
 from search.storage.connections import watch
 from search.storage.internals import cached, storage_of, study_id_of, trial_id_of
@@ -70,7 +71,7 @@ class Killed(Exception):
 def test_a_study_whose_command_was_killed_while_it_began_is_begun_again(
     tmp_path: Path, tiny: StudySpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whichever attributes it had written: the spec is the last, and tells that all the others are there."""
+    """Whichever attributes it had written: the spec tells that all before it are there."""
     stock, names = Study.set_user_attr, []
 
     def counted(study: Study, name: str, value: Any) -> None:
@@ -80,7 +81,7 @@ def test_a_study_whose_command_was_killed_while_it_began_is_begun_again(
     monkeypatch.setattr(Study, "set_user_attr", counted)
     open_study(f"sqlite:///{tmp_path}/whole.db", "s", tiny, "abc", 5)
     written = list(names)
-    assert written[-2:] == ["spec", "budget"]
+    assert written[-3:] == ["spec", "confirm", "budget"]
     url = f"sqlite:///{tmp_path}/x.db"
     for count in (0, 3, written.index("spec"), written.index("budget")):
         names.clear()
@@ -346,6 +347,18 @@ def test_a_spec_comes_from_its_file_or_else_from_the_study(
     assert spec_of(str(tmp_path / "tiny.toml"), None, stored) == seeded, "the seed is the study's"
     monkeypatch.setattr(module, "DEFAULT_STUDY", str(tmp_path / "tiny.toml"))
     assert spec_of(None, None, stored) == seeded
+
+
+def test_a_search_keeps_how_its_file_would_have_it_confirmed(url: str, tiny: StudySpec) -> None:
+    """A confirmation that is told the name alone asks what the file asks."""
+    for seeds in (3, 4):
+        spec = replace(tiny, confirm=replace(tiny.confirm, seeds=seeds, depths=(3, 7), margin=2.5))
+        study = open_study(url, "s", spec, "abc", 5)
+        assert spec_of(None, "s", record_of_study(study)).confirm == spec.confirm
+    open_study(url, "s-confirm", tiny, "abc", 5, "confirmation", lambda _: {})
+    assert record_of_study(find(storage_of(study), "s-confirm")).confirm is None
+    before = StudyRecord({"spec": tiny.canonical()})
+    assert spec_of(None, "s", before).confirm == ConfirmSettings()
 
 
 def test_a_study_without_a_spec_is_not_ours() -> None:

@@ -49,6 +49,10 @@ def test_a_search_says_what_its_evidence_says() -> None:
     assert section.title == f"shown: 60 trials, {evidence.to_the_end} trained to the end"
     assert section.sentence == sentence(evidence)
     assert section.next == "python -m search.confirm --name shown"
+    again = findings_of(study_named("a b", trials), "postgresql://me:secret@host/db").sections[0]
+    assert again.next == "python -m search.confirm --name 'a b' --storage 'postgresql://me:***@host/db'"
+    own = study_named("own", trials, spec={"data": {"name": "folder"}})
+    assert findings_of(own).sections[0].next == "python -m search.confirm --study FILE --name own"
     assert list(section.tables) == search_tables(evidence)
     assert list(section.figures()) == list(search_figures.FIGURES)
     assert section.reading == search_reading("plain")
