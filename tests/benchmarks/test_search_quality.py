@@ -107,11 +107,11 @@ def test_what_was_known_sooner_is_of_the_trials_that_had_ended() -> None:
 def test_goals_that_are_missed_are_said(outcome: Outcome) -> None:
     good = replace(
         said(outcome, "beats", "beats"),
-        whole={"9-13": 5, "15-21": 5, "23-35": 5, "37-57": 6}, seconds=130.0,
+        whole={"9-13": 5, "15-21": 5, "23-35": 5, "37-57": 6}, cpu_seconds=130.0,
     )  # fmt: skip
-    before = [replace(outcome, seconds=100.0)]
+    before = [replace(outcome, cpu_seconds=100.0)]
     assert [goal.met for goal in goals([good], before)] == [True] * 4
-    bad = replace(said(outcome, "leads", "beats"), whole=dict.fromkeys(good.whole, 4), seconds=140.0)
+    bad = replace(said(outcome, "leads", "beats"), whole=dict.fromkeys(good.whole, 4), cpu_seconds=140.0)
     assert [goal.met for goal in goals([good, bad], before)] == [False, False, False, False]
 
 
