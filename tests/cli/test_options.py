@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from collections.abc import Callable
 
 import pytest
 
 from search import confirm, run
 from search.cli.options import (
-    command_line,
     number,
     parser_of,
     seed,
@@ -93,17 +91,6 @@ def test_what_was_asked_of_workers_is_said_again(parse: Parse, words: list[str])
 @pytest.mark.parametrize("words", [[], ["--study=my.toml"], ["--name=a b"], ["--study=x", "--name=y"]])
 def test_which_study_was_asked_for_is_said_again(parse: Parse, words: list[str]) -> None:
     assert study_words(parse(words)) == words
-
-
-def test_a_command_line_can_be_typed_and_holds_no_password() -> None:
-    url = "postgresql+psycopg://me:secret@host/x"
-    line = command_line("run", ["--name=a b", "--trials=3"], url)
-    assert "secret" not in line
-    assert shlex.split(line) == [
-        "python", "-m", "search.run", "--name=a b", "--trials=3",
-        "--storage", "postgresql+psycopg://me:***@host/x",
-    ]  # fmt: skip
-    assert command_line("confirm", [], None) == "python -m search.confirm"
 
 
 def test_help_names_the_command_and_keeps_its_examples(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shlex
+
 import pytest
 
 from search.stats.paired import MOST_PAIRS
@@ -7,6 +9,7 @@ from search.views.words import (
     accuracy,
     arms_listed,
     capitalized,
+    command_line,
     convs,
     figure_text,
     listed,
@@ -88,3 +91,14 @@ def test_counts_lists_and_sentences() -> None:
     ]
     assert arms_listed(["residual", "preact", "ghost"]) == "residual, pre-activation and ghost"
     assert (capitalized("pre-Activation"), capitalized("")) == ("Pre-Activation", "")
+
+
+def test_a_command_line_can_be_typed_and_holds_no_password() -> None:
+    url = "postgresql+psycopg://me:secret@host/x"
+    line = command_line("run", ["--name=a b", "--trials=3"], url)
+    assert "secret" not in line
+    assert shlex.split(line) == [
+        "python", "-m", "search.run", "--name=a b", "--trials=3",
+        "--storage", "postgresql+psycopg://me:***@host/x",
+    ]  # fmt: skip
+    assert command_line("confirm", [], None) == "python -m search.confirm"
