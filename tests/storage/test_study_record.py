@@ -19,6 +19,7 @@ VALUES: dict[str, tuple[str, Any, Any]] = {
     "spec_fingerprint": ("spec_fingerprint", "feed", ""),
     "data_fingerprint": ("data_fingerprint", "beef", ""),
     "budget": ("budget", 150, 0),
+    "confirm": ("confirm", {"seeds": 5}, None),
     "plan": ("confirmation", {"margin": 1.5}, None),
     "test_reads": ("test_reads", 12, 0),
 }
