@@ -21,7 +21,7 @@ import pytest
 
 from tests.support.paths import REPOSITORY
 
-pytestmark = [pytest.mark.compose, pytest.mark.slow, pytest.mark.xdist_group("compose")]
+pytestmark = [pytest.mark.compose, pytest.mark.slow]
 
 COMPOSE = str(Path(sys.executable).parent / "docker-compose")
 STUDY = """

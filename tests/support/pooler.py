@@ -62,7 +62,7 @@ class Pooler:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.terminate()
+        self.process.kill()  # later versions would wait for their clients
         self.process.wait()
         shutil.rmtree(self.folder)
 
