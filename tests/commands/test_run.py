@@ -132,7 +132,7 @@ def test_a_second_ctrl_c_stops_at_once_and_loses_nothing(command: Command) -> No
 
 
 def test_a_killed_worker_is_replaced_and_its_trial_trained_again(command: Command) -> None:
-    command.study.write_text(TINY.replace("epochs = 3", "epochs = 80"))
+    command.study.write_text(TINY.replace("epochs = 3", "epochs = 200"))
     process = command.start("--trials", "3", "--workers", "2")
     trials = command.wait_for(lambda trials: any(len(t.intermediate_values) > 2 for t in trials))
     victim = next(trial for trial in trials if len(trial.intermediate_values) > 2)
@@ -148,7 +148,7 @@ def test_a_killed_worker_is_replaced_and_its_trial_trained_again(command: Comman
 
 
 def test_a_killed_command_leaves_no_workers_and_can_be_continued(command: Command) -> None:
-    command.study.write_text(TINY.replace("epochs = 3", "epochs = 80"))
+    command.study.write_text(TINY.replace("epochs = 3", "epochs = 200"))
     process = command.start("--trials", "3", "--workers", "2")
     trials = command.wait_for(lambda trials: sum(len(t.intermediate_values) > 2 for t in trials) == 2)
     workers = {int(trial.user_attrs["worker"].split(":")[1]) for trial in trials if trial.user_attrs}

@@ -78,11 +78,10 @@ def test_a_hundred_killed_workers_lose_nothing(url: str, tiny: StudySpec) -> Non
     kills = 100 if url.startswith("postgresql") else 15
     budget, rng = 2 * kills, random.Random(0)
     study = open_study(url, "s", tiny, "data", budget)
-    killed = finish_in_spite_of(kills, 0.2, study, Crew(4, url, budget, 0.3), rng)
+    finish_in_spite_of(kills, 0.2, study, Crew(4, url, budget, 0.3), rng)
     accounted_for(study.get_trials(), budget)
     again = sum(record.attempt > 1 for record in records_of(study))
-    assert again > killed / 3, "most kills hit running trials"
-    assert killed > kills / 2
+    assert again > kills / 3, "most kills hit running trials"
 
 
 def test_killed_workers_cut_no_pair_of_a_stratified_search(url: str, tiny: StudySpec) -> None:
@@ -90,7 +89,7 @@ def test_killed_workers_cut_no_pair_of_a_stratified_search(url: str, tiny: Study
     spec = replace(tiny, search=replace(tiny.search, design="stratified", pruner="lead"))
     kills, budget, rng = 12, 60, random.Random(1)
     study = open_study(url, "s", spec, "data", budget)
-    assert finish_in_spite_of(kills, 0.2, study, Crew(4, url, budget, 0.3, None, spec), rng) > kills / 2
+    finish_in_spite_of(kills, 0.4, study, Crew(4, url, budget, 0.3, None, spec), rng)
     found = records_of(study)
     assert [record.number for record in found] == list(range(budget))
     places = [record.place or {} for record in found]
@@ -109,23 +108,19 @@ def test_killed_workers_cut_no_pair_of_a_stratified_search(url: str, tiny: Study
     assert sum(record.is_pruned for record in found) >= 5
 
 
-def finish_in_spite_of(kills: int, pause: float, study: Study, crew: Crew, rng: random.Random) -> int:
-    """Kills running workers, one every now and then, until so many are killed or the crew is done; how many
-    were."""
-    killed = 0
+def finish_in_spite_of(kills: int, pause: float, study: Study, crew: Crew, rng: random.Random) -> None:
+    """Kills running workers, one every now and then, and waits until the crew is done."""
     try:
-        while killed < kills and (index := a_running_worker(study, crew, rng)) is not None:
-            crew.kill(index)
-            killed += 1
+        for _ in range(kills):
             time.sleep(rng.uniform(0, pause))
+            crew.kill(a_running_worker(study, crew, rng))
         assert set(crew.finish()) == {0}
     finally:
         crew.close()
-    return killed
 
 
-def a_running_worker(study: Study, crew: Crew, rng: random.Random) -> int | None:
-    """The index of a running worker, as soon as there is one; None when all workers have ended."""
+def a_running_worker(study: Study, crew: Crew, rng: random.Random) -> int:
+    """The index of a running worker, as soon as there is one."""
     while any(worker.exitcode is None for worker in crew.workers):
         names = [record.worker for record in records_of(study) if record.is_running]
         pids = {int(name.split(":")[1]) for name in names if name}
@@ -133,7 +128,7 @@ def a_running_worker(study: Study, crew: Crew, rng: random.Random) -> int | None
         if found:
             return rng.choice(found)
         time.sleep(0.01)
-    return None
+    raise AssertionError("the crew has ended before all were killed")
 
 
 @pytest.mark.parametrize("kind", ["stop", "crash", "freeze"])
@@ -429,7 +424,7 @@ def test_interrupted_every_few_seconds_it_ends_bit_for_bit_as_without(tmp_path: 
     """Machines that are lent for moments interrupt like this. Being told to stop spends no attempt, however
     often."""
     rng = random.Random(0)
-    text = REAL.replace("epochs = 60", "epochs = 200")
+    text = REAL.replace("epochs = 60", "epochs = 400")
 
     def interrupt(study: Study, worker: Any, count: int) -> None:
         worker.join(rng.uniform(2, 4))
