@@ -88,6 +88,9 @@ class TrialRecord(Stored):
     """Mean cosine between the features of different images, at the start of training."""
     diagnostics = Attribute[dict[str, dict[str, float | None]]]({})
     """All measures, at the start and in the end."""
+    gradients = Attribute[dict[str, list[float]]]({})
+    """log10 of the gradient norm of every block conv, at the start and in the end; none of trials that early
+    versions trained."""
     curve = Attribute[dict[str, list[float | None]]]({})
     """Training and validation, accuracy and loss, after every epoch: see search.trials.curve."""
     error = Attribute[str | None](None)

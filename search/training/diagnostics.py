@@ -52,6 +52,9 @@ class Measures:
     """log10 of the standard deviation of the last over that of the first block's output."""
     dead_share: float
     """Share of the channels of block outputs that no image activates."""
+    conv_gradients: tuple[float, ...] = ()
+    """log10 of the gradient norm of every block conv, the first one first; empty in checkpoints of early
+    versions."""
 
 
 class Probe:
@@ -90,6 +93,7 @@ class Probe:
             output_std=last,
             block_growth=_log(last) - _log(first),
             dead_share=dead_share(outputs),
+            conv_gradients=tuple(map(_log, norms)),
         )
 
 

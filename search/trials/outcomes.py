@@ -62,7 +62,9 @@ def _diagnosis(
     convs = sum(part.depth for part in architecture.parts if part.kind == "block")
     # one attribute for the rest: each is a row to read for everyone who opens the study
     measured = {name: asdict(measures) for name, measures in (("start", start), ("end", end)) if measures}
+    gradients = {when: [round(x, 2) for x in v.pop("conv_gradients")] for when, v in measured.items()}
     return {
+        "gradients": gradients or None,
         "cause": cause_of(result.outcome, train_accuracy, chance, start, convs),
         "grad_ratio": _four_digits(start.grad_ratio) if start else None,
         "feature_cosine": _four_digits(start.feature_cosine) if start else None,

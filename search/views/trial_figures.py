@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 
 from models.arms.arm import look
+from search.analysis.bands import halves_of
 from search.analysis.trials import arms_of, draws_of, of_arm
 from search.storage.trial_record import TrialRecord
 from search.views.plots import (
@@ -21,6 +22,7 @@ from search.views.plots import (
     thinned,
 )
 from search.views.tables import CAUSES
+from search.views.words import percent
 
 DOTS = 900
 """Most runs that are drawn in a figure."""
@@ -56,6 +58,39 @@ def gradients(trials: Sequence[TrialRecord]) -> go.Figure:
         set_depth_axis(figure, [trial.depth for trial in known], panel)
         set_axis(figure, "yaxis", panel, measure)
     return figure if known else empty(figure, "nothing measured yet")
+
+
+def layers(twins: Sequence[TrialRecord]) -> go.Figure:
+    """The gradient norm of every block conv, of trials that differ in the arm alone: what the shortcut does
+    to the signal, conv by conv."""
+    measured = [trial for trial in twins if trial.gradients]
+    title = "Gradient norm of every conv"
+    if measured:
+        title += f", twins of {measured[0].depth} convs: they differ in the shortcut alone"
+    figure = panels(title, "at the start of training", "in the end")
+    for trial in measured:
+        for panel, when in ((1, "start"), (2, "end")):
+            logs = trial.gradients.get(when, [])
+            figure.add_trace(
+                go.Scatter(
+                    x=list(range(1, len(logs) + 1)), y=[float(f"{10**x:.3g}") for x in logs],
+                    mode="lines+markers", line={"color": look(trial.arm).color, "width": 2},
+                    marker={"size": 5, "symbol": look(trial.arm).symbol}, showlegend=panel == 1,
+                    name=f"{look(trial.arm).label}, #{trial.number}: {percent(trial.val_accuracy)} %",
+                    **on_panel(panel),
+                )
+            )  # fmt: skip
+    for panel in (1, 2):
+        set_axis(figure, "xaxis", panel, "conv, from the image on")
+        name = "gradient norm" if panel == 1 else ""
+        set_axis(figure, "yaxis", panel, name, type="log", exponentformat="power")
+    return figure if measured else empty(figure, "no gradients were kept: early versions did not")
+
+
+def deep_twins(baseline: str, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The twins to look at conv by conv: of the upper depths, those whose ends are farthest apart."""
+    _, upper = halves_of(trials)
+    return _telling_draw(baseline, [trial for trial in trials if trial.gradients and upper.has(trial)])
 
 
 def _key(name: str, ink: str, shape: str) -> go.Scatter:
