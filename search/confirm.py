@@ -76,8 +76,10 @@ def run(options: argparse.Namespace) -> int:
     spec = _with_options(spec_of(options.study, options.name, stored), options)
     if stored.kind != "search":
         raise SpecError(f"{name!r} is a {stored.kind}, and only a search can be confirmed: see --name")
+    if not options.quiet:
+        print(f"loading {spec.data.name}", flush=True)
 
-    from search.cli.endings import tell_confirmation
+    from search.cli.endings import exit_code, tell_confirmation
     from search.cli.launch import launch
     from search.data.datasets import load
     from search.design.confirmation import open_confirmation
@@ -114,7 +116,7 @@ def run(options: argparse.Namespace) -> int:
     job = Job(spec, url, confirmation, runs, slots[0].device, fingerprint, confirms=True)
     ended = launch(job, study, slots, console, options.quiet)
     tell_confirmation(options, console, study, plan, ended)
-    return ended.code
+    return exit_code(ended)
 
 
 def _with_options(spec: StudySpec, options: argparse.Namespace) -> StudySpec:

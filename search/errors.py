@@ -13,7 +13,11 @@ class SearchError(Exception):
 
 
 class StudyFailed(SearchError):
-    """The objective fails again and again: a bug, which more trials would not mend."""
+    """The study cannot go on: more trials would not mend what is wrong."""
+
+
+class TrialsFailed(StudyFailed):
+    """Trials fail again and again. The command tells of it, once for all of its workers."""
 
 
 class SpecError(SearchError):

@@ -44,8 +44,10 @@ def run(options: argparse.Namespace) -> int:
 
     spec = load_spec(find_study(options.study or DEFAULT_STUDY), seed=options.seed)
     url = storage_url(options.storage)
+    if not options.quiet:
+        print(f"loading {spec.data.name}", flush=True)  # what follows takes seconds, and more for large sets
 
-    from search.cli.endings import tell_search
+    from search.cli.endings import exit_code, tell_search
     from search.cli.launch import launch
     from search.data.datasets import load
     from search.design.space import check_fit
@@ -68,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
     console = terminal()
     ended = launch(job, study, slots, console, options.quiet)
     tell_search(options, console, study, ended)
-    return ended.code
+    return exit_code(ended)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from optuna.study import Study
 from rich.console import Console
@@ -42,6 +43,13 @@ def tell_search(options: argparse.Namespace, console: Console, study: Study, end
         say(console, f"Next: {command_line('confirm', study_words(options), storage)}")
 
 
+def exit_code(ended: Launch) -> int:
+    """The exit code of a launch. What a worker that failed said last is told last."""
+    if ended.words:
+        print(f"error: {ended.words}", file=sys.stderr)
+    return ended.code
+
+
 def _search_words(options: argparse.Namespace, trials: int) -> list[str]:
     """The options as typed, but for the database's address, which may hold a password."""
     chosen = [] if options.seed is None else [f"--seed={options.seed}"]
@@ -52,7 +60,7 @@ def tell_confirmation(
     options: argparse.Namespace, console: Console, study: Study, plan: Plan, ended: Launch
 ) -> None:
     """The end of `search.confirm`."""
-    show_confirmation(console, judge_study(study, plan))
+    show_confirmation(console, judge_study(study, plan), records_of(study))
     words = study_words(options) + ([f"--as={options.as_name}"] if options.as_name else [])
     if ended.stopped:
         line = command_line("confirm", words + worker_words(options), options.storage)

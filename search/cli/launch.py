@@ -20,6 +20,7 @@ from search.errors import SearchError, StudyFailed
 from search.storage.connections import claims_of
 from search.storage.internals import study_id_of
 from search.storage.trial_record import finished, records_of
+from search.views.words import plural
 from search.web.publish import Publisher
 from search.workers.job import Job
 from search.workers.pool import WorkerPool
@@ -38,6 +39,8 @@ class Launch:
     """Whether it was told to."""
     seconds: float | None
     """Seconds that it took; None where nothing was left to do."""
+    words: str = ""
+    """What the first worker that failed said last."""
 
 
 def launch(job: Job, study: Study, slots: Sequence[Slot], console: Console, quiet: bool) -> Launch:
@@ -66,18 +69,23 @@ def launch(job: Job, study: Study, slots: Sequence[Slot], console: Console, quie
     def is_done() -> bool:
         return finished(records_of(study)) >= job.trials and not claims.unfinished(study_id)
 
-    progress = Progress(study, job.trials, console, quiet)
-    slots = slots[:left]
+    epochs = None if job.confirms else job.spec.train.epochs  # of a confirmation, every run has its steps
+    progress = Progress(study, job.trials, console, quiet, epochs)
+    slots, words = slots[:left], ""
     with progress, Publisher(study, progress.say, stop.is_set):
+        if not quiet:
+            progress.say(f"starting {plural(len(slots), 'worker')} ({slots[0].device})")
         if advice := mps.advice(slots):
             progress.say(advice)
         if len(slots) == 1 and not slots[0].gpus:
             code = work_here(job, stop, progress.update)
         else:
-            code = WorkerPool(job, list(slots), progress.say).run(stop, progress.update, reap, is_done)
+            pool = WorkerPool(job, list(slots), progress.say)
+            code, words = pool.run(stop, progress.update, reap, is_done), pool.last_words
     if code == StudyFailed.exit_code:
         check_failures(study, before)
+        raise StudyFailed(words or "a worker ended with 1 and said nothing; what is done is kept")
     if not code and stop.signal is None and not is_done():
         raise SearchError("all workers were killed; the study keeps what was done, run it again to go on")
     code = 130 if stop.signal == signal.SIGINT else code
-    return Launch(code, stop.signal is not None, time.monotonic() - started)
+    return Launch(code, stop.signal is not None, time.monotonic() - started, words)

@@ -153,6 +153,11 @@ class TrialRecord(Stored):
         return self.trial.intermediate_values
 
     @property
+    def started_at(self) -> datetime | None:
+        """When its worker took it."""
+        return self.trial.datetime_start
+
+    @property
     def ended_at(self) -> datetime | None:
         return self.trial.datetime_complete
 

@@ -16,6 +16,7 @@ from search.storage.studies import confirmation_of, needs_file
 from search.storage.study_record import REPEATS, record_of_study
 from search.storage.trial_record import TrialRecord, records_of
 from search.views.confirmation_tables import confirmation_tables, confirmed, spent
+from search.views.failures import failed_lines
 from search.views.reading import REPEATS_READING, confirmation_reading, search_reading
 from search.views.sentence import confirmable, cut_short, sentence
 from search.views.tables import TextTable, search_tables
@@ -99,6 +100,7 @@ def _search(name: str, evidence: Evidence, trials: Sequence[TrialRecord], said: 
     notes = [text] if (text := cut_short(evidence.duels)) else []
     if evidence.noise is not None:
         notes.append(f"Seeds alone: standard deviation {evidence.noise.sd:.2f} points.")
+    notes += failed_lines(trials)
     return Section(
         title=f"{name}: {evidence.finished:,} trials, {evidence.to_the_end:,} trained to the end",
         sentence=said,
@@ -122,7 +124,7 @@ def _confirmation(study: Study, plan: Plan) -> tuple[Verdicts, Section]:
         title=f"{study.study_name}: {verdicts.finished:,} of {verdicts.planned:,} runs",
         sentence=confirmed(verdicts),
         tables=confirmation_tables(verdicts),
-        notes=[spent(verdicts)],
+        notes=[spent(verdicts), *failed_lines(trials)],
         reading=confirmation_reading(plan.baseline, plan.rivals[0]),
         figures=draw,
     )

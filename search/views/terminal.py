@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from rich.console import Console
 from rich.text import Text
@@ -14,10 +15,11 @@ from search.analysis.verdicts import Verdicts
 from search.design.plan import Plan
 from search.storage.trial_record import TrialRecord
 from search.views.confirmation_tables import confirmation_tables, confirmed, plan_table
+from search.views.failures import failed_lines, reason
 from search.views.findings import Findings
 from search.views.sentence import sentence
 from search.views.tables import duel_table, level_table
-from search.views.words import percent, plural, points
+from search.views.words import minutes, percent, plural, points
 
 NAMED = 5
 """Winners that a terminal names."""
@@ -39,7 +41,7 @@ def show_search(console: Console, evidence: Evidence, trials: Sequence[TrialReco
     for table in (level_table(evidence), duel_table(evidence)):
         if table.rows:
             console.print(table.terminal())
-    for line in [*best_lines(evidence, trials), spent_line(trials)]:
+    for line in [*best_lines(evidence, trials), spent_line(trials), *failed_lines(trials)]:
         say(console, line)
 
 
@@ -107,10 +109,12 @@ def warn(console: Console, line: str) -> None:
     say(console, f"warning: {line}")
 
 
-def show_confirmation(console: Console, verdicts: Verdicts) -> None:
+def show_confirmation(console: Console, verdicts: Verdicts, trials: Sequence[TrialRecord]) -> None:
     """Prints the end of a confirmation."""
     for table in confirmation_tables(verdicts):
         console.print(table.terminal())
+    for line in failed_lines(trials):
+        say(console, line)
     say(console, confirmed(verdicts))
 
 
@@ -133,8 +137,24 @@ def progress_line(trial: TrialRecord) -> str:
     outcome = f"pruned at {trial.epochs}" if trial.outcome == "pruned" else trial.ended
     seconds = "" if trial.train_seconds is None else f"{trial.train_seconds:.1f} s"
     replicate = "" if trial.replicate_of is None else f"  replicate of {trial.replicate_of}"
+    why = reason(trial)
     return (
         f"#{trial.number:<3} {trial.arm or '?':<8} {trial.depth or '?':>3} convs {widths:<9} "
         f"{trial.num_params or 0:>9,} params {percent(trial.val_accuracy):>5} % "
-        f"{outcome:<11} {seconds}{replicate}"
+        f"{outcome:<11} {seconds}{replicate}{'  ' * bool(why)}{why}"
     )
+
+
+def running_line(trial: TrialRecord, epochs: int | None, now: datetime) -> str:
+    """A trial that runs, in a line: its epoch, its accuracy, its own time left. `epochs`: how many it has;
+    `now`: the time by the clock."""
+    done = max(trial.reported, default=0)
+    line = f"#{trial.number:<3} {trial.arm or '?':<8} {trial.depth or '?':>3} convs  epoch {done}"
+    if epochs is not None:
+        line += f"/{epochs}"
+    if done:
+        line += f"  {percent(trial.reported[done])} %"
+    if done and epochs is not None and trial.started_at is not None:
+        seconds = (now - trial.started_at).total_seconds() / done * (epochs - done)
+        line += f"  ~{minutes(max(seconds, 0))} left"
+    return line

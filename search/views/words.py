@@ -56,6 +56,13 @@ def convs(band: str) -> str:
     return f"{band.rstrip('+')} or more convs" if band.endswith("+") else f"{band} convs"
 
 
+def minutes(seconds: float) -> str:
+    """A time as minutes and seconds, or hours, minutes and seconds."""
+    whole, rest = divmod(round(seconds), 60)
+    hours, whole = divmod(whole, 60)
+    return f"{hours}:{whole:02}:{rest:02}" if hours else f"{whole}:{rest:02}"
+
+
 def plural(count: int, word: str) -> str:
     """A count of something whose plural has an s."""
     return f"{count:,} {word}{'s' * (count != 1)}"

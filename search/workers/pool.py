@@ -24,6 +24,10 @@ from search.workers.stop import Stop, exit_now, stop_on_signals
 
 MAX_RESTARTS, RESTARTS_SECONDS = 10, 600.0
 """Number of killed workers that are replaced within so many seconds."""
+MOST_LINES = 200
+"""Last lines of a worker that are remembered."""
+ERROR = "error: "
+"""Beginning of the line in which a worker says why it ends."""
 OWN_TROUBLE = (DeviceError.exit_code, DatabaseError.exit_code)
 """Exit codes of workers that end alone: the others' GPUs are well, and their connections may be."""
 
@@ -39,6 +43,10 @@ class WorkerPool:
         self.members: dict[int, subprocess.Popen[bytes]] = {}
         self.waiting = list(range(len(slots)))
         """Indices of members that have not been started, or are to be started again."""
+        self.heard: dict[int, deque[str]] = {}
+        """The last lines of the members."""
+        self.failed: int | None = None
+        """The first member that ended with an exit code."""
         self.restarts: deque[float] = deque(maxlen=MAX_RESTARTS)
         self.told = False
 
@@ -86,9 +94,22 @@ class WorkerPool:
         return process
 
     def _listen(self, output: IO[bytes], index: int) -> None:
+        heard = self.heard[index] = deque(maxlen=MOST_LINES)
         with output:
             for line in output:
-                self.lines.put(f"worker {index + 1}: {line.decode(errors='replace').rstrip()}")
+                text = line.decode(errors="replace").rstrip()
+                heard.append(text)
+                self.lines.put(f"worker {index + 1}: {text}")
+
+    @property
+    def last_words(self) -> str:
+        """What the first worker that failed said last: its error, or the line that its traceback ends
+        with."""
+        lines = [] if self.failed is None else [line for line in self.heard.get(self.failed, ()) if line]
+        for i, line in enumerate(lines):
+            if line.startswith(ERROR):
+                return "\n".join([line.removeprefix(ERROR), *lines[i + 1 :]])
+        return lines[-1] if lines else ""
 
     def run(
         self,
@@ -117,7 +138,8 @@ class WorkerPool:
                         with suppress(BrokenPipeError):
                             process.stdin.close()
                     if ended > 0:
-                        code = code or ended
+                        if not code:
+                            code, self.failed = ended, index
                         if ended not in OWN_TROUBLE:
                             stop.set()
                     elif ended < 0 and not stop.is_set():

@@ -10,7 +10,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.study import Study
 
 from search.design.groups import LeadNotDrawn
-from search.errors import SearchError, StudyFailed
+from search.errors import SearchError, TrialsFailed
 from search.storage.internals import study_id_of
 from search.storage.leases import ClaimLost
 from search.storage.patience import PatientStorage
@@ -36,7 +36,7 @@ def run_trials(
     watchdog: Watchdog,
     stop: Stop,
 ) -> None:
-    """Runs trials until the budget is spent and all are finished, or `stop` is set. Raises StudyFailed when
+    """Runs trials until the budget is spent and all are finished, or `stop` is set. Raises TrialsFailed when
     trials fail again and again."""
     before = {trial.number for trial in records_of(study) if trial.is_finished}
 
@@ -80,7 +80,7 @@ def run_trials(
 
 
 def check_failures(study: Study, before: set[int]) -> None:
-    """Raises StudyFailed after three errors in a row, or errors in more than half of at least ten trials.
+    """Raises TrialsFailed after three errors in a row, or errors in more than half of at least ten trials.
 
     `before`: the trials that had finished when this run began. They count only in a row that goes on: a
     worker that is started again and again by others does not fail the whole budget.
@@ -93,7 +93,7 @@ def check_failures(study: Study, before: set[int]) -> None:
     failed = [trial for trial in trials if _is_error(trial)]
     if failed and (in_a_row or (len(trials) >= 10 and len(failed) > len(trials) / 2)):
         first = failed[0]
-        raise StudyFailed(
+        raise TrialsFailed(
             f"{len(failed)} of {len(trials)} trials failed, so the search stops. The first error, "
             f"of trial {first.number}:\n{(first.error or '').rstrip()}"
         )

@@ -27,7 +27,7 @@ from search.design.pruners import make_pruner
 from search.design.samplers import make_sampler
 from search.design.space import suggested_names
 from search.devices.memory import take_share
-from search.errors import DatabaseError, DataError, DeviceError, SearchError, StudyFailed
+from search.errors import DatabaseError, DataError, DeviceError, SearchError, TrialsFailed
 from search.storage.connections import join_study
 from search.storage.engines import reason
 from search.storage.internals import study_id_of
@@ -143,10 +143,10 @@ def main() -> int:
     end_in_time(stop.is_set, END_SECONDS, lambda: os._exit(0))
     try:
         work(job, stop)
-    except StudyFailed as failed:
+    except TrialsFailed as failed:
         return failed.exit_code  # the command tells of it, once for all workers
     except SearchError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     return 0
 
