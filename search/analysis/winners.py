@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from search.analysis.accounts import classes_of
-from search.analysis.bands import halves_of
+from search.analysis.bands import band_of, first_depth
 from search.analysis.duels import TIED, final_difference
 from search.analysis.trials import described, draws_of
-from search.storage.trial_record import TrialRecord
+from search.storage.trial_record import WEIGHTS, TrialRecord
 
-MOST = 10
-"""Winners that are named: the first ones."""
+MOST = 4
+"""Winners that are named of a band of depths: the most accurate ones."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,18 @@ class Winner:
     twin_val: float
     difference: float
     """Points."""
+    params: int | None
+    macs: int | None
+    """Multiply-adds for one image."""
+    weights: str | None
+    """Key of the artifact that holds its weights; None where none were kept."""
 
 
 def winners_of(trials: Sequence[TrialRecord], baseline: str) -> tuple[Winner, ...]:
-    """Those ahead by more than a tie, the deep ones first and of these the most accurate ones. A run that did
-    not learn wins nothing: its training accuracy is below twice chance."""
+    """The most accurate of those ahead by more than a tie in every band of depths, the deepest band first. A
+    run that did not learn wins nothing: its training accuracy is below twice chance."""
     known, learned = described(trials), 2 / classes_of(trials)
-    _, upper = halves_of(known)
-    found: list[tuple[bool, Winner]] = []
+    found: dict[str, list[Winner]] = defaultdict(list)
     for draw in draws_of(known):
         twin = draw.get(baseline)
         if twin is None:
@@ -47,9 +52,11 @@ def winners_of(trials: Sequence[TrialRecord], baseline: str) -> tuple[Winner, ..
             if trial.train_accuracy is not None and trial.train_accuracy < learned:
                 continue
             if difference is not None and difference >= TIED:
-                found.append((not upper.has(trial), _winner(trial, twin, difference)))
-    found.sort(key=lambda item: (item[0], -item[1].val, item[1].trial))
-    return tuple(winner for _, winner in found[:MOST])
+                found[band_of(trial)].append(_winner(trial, twin, difference))
+    named: list[Winner] = []
+    for band in sorted(found, key=first_depth, reverse=True):
+        named += sorted(found[band], key=lambda winner: (-winner.val, winner.trial))[:MOST]
+    return tuple(named)
 
 
 def _winner(trial: TrialRecord, twin: TrialRecord, difference: float) -> Winner:
@@ -62,4 +69,7 @@ def _winner(trial: TrialRecord, twin: TrialRecord, difference: float) -> Winner:
         twin=twin.number,
         twin_val=100 * twin.score,
         difference=difference,
+        params=trial.num_params,
+        macs=trial.macs,
+        weights=trial.artifacts.get(WEIGHTS),
     )

@@ -5,6 +5,7 @@ To store something else, add a line to TrialRecord; `TrialRecord.attributes` mak
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +22,10 @@ TURN = "archsearch:slot"
 """System attribute of a trial: number of trials that the sampler had been asked for before this one."""
 PLACE = "archsearch:place"
 """System attribute of a trial of a stratified design: its group, arm, stratum, and whether it leads."""
+ARTIFACT = "artifacts:"
+"""Beginning of the system attributes in which Optuna keeps what it knows of a trial's artifacts, as JSON."""
+WEIGHTS = "weights.pt"
+"""File name of the artifact that holds the weights."""
 GOES_ON = "archsearch:goes_on"
 """System attribute of a lead of a stratified design, once it is known that its group is trained."""
 
@@ -141,6 +146,16 @@ class TrialRecord(Stored):
     def place(self) -> dict[str, Any] | None:
         """Its place in a stratified design: see search.design.groups.Position; None elsewhere."""
         return self.trial.system_attrs.get(PLACE)
+
+    @property
+    def artifacts(self) -> dict[str, str]:
+        """Keys of its artifacts by their file names."""
+        found = {}
+        for name, value in self.trial.system_attrs.items():
+            if name.startswith(ARTIFACT):
+                stored = json.loads(value)
+                found[stored["filename"]] = stored["artifact_id"]
+        return found
 
     @property
     def goes_on(self) -> bool:

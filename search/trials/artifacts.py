@@ -14,7 +14,7 @@ from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from search.analysis.trials import of_arm
 from search.environment import artifact_folder
 from search.errors import tell_once
-from search.storage.trial_record import records_of
+from search.storage.trial_record import WEIGHTS, records_of
 from search.trials.listeners import Ended, Listener
 
 BEST = 3
@@ -57,7 +57,7 @@ class KeepBest(Listener):
 
 def _write(folder: Path, title: str, end: Ended) -> list[Path]:
     architecture, data = end.setup.architecture, end.setup.data
-    text, json, weights = (folder / name for name in ("architecture.txt", "architecture.json", "weights.pt"))
+    text, json, weights = (folder / name for name in ("architecture.txt", "architecture.json", WEIGHTS))
     text.write_text(f"{title}\n{architecture}\n\n{end.network}\n")
     json.write_text(architecture.to_json())
     torch.save(

@@ -86,7 +86,8 @@ def _half(duels: Sequence[Duel], baseline: str, besides: bool) -> str:
             clauses.append(_decided(members, "beats" if word == "beats" else "loses to", name))
         elif word in ("leads", "trails"):
             verb = ("lead" if word == "leads" else "trail behind") if many else _singular(word)
-            clauses.append(f"{arms} {verb} {name} ({_counted(members, word)})")
+            gains = listed([points(duel.gain, signed=False) for duel in members])
+            clauses.append(f"{arms} {verb} {name} by {gains} points ({_counted(members, word)})")
         elif word == "equal" and besides and len(members) == len(duels):
             clauses.append("they are level")
         elif word == "equal":

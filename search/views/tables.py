@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -34,19 +35,23 @@ class TextTable:
     rows: tuple[tuple[str, ...], ...]
     words: int = 1
     """Columns of words at the left; numbers follow."""
+    brief: tuple[str, ...] = ()
+    """The columns that a narrow terminal shows; empty: all."""
 
     @property
     def marked(self) -> list[str]:
         """Columns to be looked at."""
         return [column for column in self.columns if column.endswith(_MARK)]
 
-    def terminal(self) -> Table:
-        """The table for rich's console."""
-        table = Table(title=Text(self.title))  # as Text: names may hold what rich would take for markup
-        for i, column in enumerate(self.columns):
-            table.add_column(column, justify="left" if i < self.words else "right")
+    def terminal(self, brief: bool = False) -> Table:
+        """The table for rich's console; `brief`: with its most telling columns alone."""
+        shown = [i for i, name in enumerate(self.columns) if not (brief and self.brief) or name in self.brief]
+        title = Text(self.title)  # as Text: names may hold what rich would take for markup
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        for i in shown:
+            table.add_column(self.columns[i], justify="left" if i < self.words else "right")
         for row in self.rows:
-            table.add_row(*map(Text, row))
+            table.add_row(*(Text(row[i], style=style_of(row[i])) for i in shown))
         return table
 
     def markdown(self) -> str:
@@ -54,6 +59,24 @@ class TextTable:
         rule = ["---" if i < self.words else "---:" for i in range(len(self.columns))]
         lines = [_line(self.columns), _line(rule), *(_line(row) for row in self.rows)]
         return "\n".join([f"**{self.title}**", "", *lines])
+
+
+VERDICTS = {
+    "beats": "bold green", "leads": "green", "loses": "bold red", "trails": "red", "equal": "cyan",
+    "undecided": "yellow",
+}  # fmt: skip
+"""Colours of the words of verdicts on a terminal."""
+
+
+def verdict_in(cell: str) -> str:
+    """The verdict that a cell begins with; empty where it tells of something else."""
+    first = cell.partition(" ")[0]
+    return first if first in VERDICTS else ""
+
+
+def style_of(cell: str) -> str:
+    """The style of a cell on a terminal."""
+    return VERDICTS.get(verdict_in(cell), "")
 
 
 def _line(cells: Sequence[str]) -> str:
@@ -83,12 +106,24 @@ def winner_table(evidence: Evidence) -> TextTable:
             f"#{winner.twin}",
             accuracy(winner.twin_val),
             points(winner.difference),
+            figure_text(winner.params),
+            figure_text(winner.macs),
+            "kept" if winner.weights else "-",
         )
         for winner in evidence.winners
     )
     name = look(evidence.baseline).label
-    columns = ("trial", "architecture", "val, %", f"its {name} twin", "twin's val, %", "difference")
-    return TextTable(f"Architectures that beat their {name} twin (exploratory)", columns, rows, words=2)
+    columns = (
+        "trial", "architecture", "val, %", f"its {name} twin", "twin's val, %", "points ahead", "parameters",
+        "MACs", "weights",
+    )  # fmt: skip
+    return TextTable(
+        f"Architectures that beat their {name} twin, deep ones first (exploratory)",
+        columns,
+        rows,
+        words=2,
+        brief=("trial", "architecture", "val, %", "points ahead"),
+    )
 
 
 def duel_table(evidence: Evidence) -> TextTable:
@@ -119,6 +154,7 @@ def duel_table(evidence: Evidence) -> TextTable:
         ),
         tuple(rows),
         words=3,
+        brief=("arm", "convs", "verdict, pairs lacking", "gain", "95 % interval", "win/tie/loss"),
     )  # fmt: skip
 
 
