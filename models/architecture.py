@@ -152,10 +152,14 @@ class Architecture:
         """Convolutions on the main path; the papers add 1 for the classifier."""
         return sum(part.depth for part in self.parts)
 
+    @property
+    def outline(self) -> str:
+        """Its stages, a width and a number of blocks each."""
+        return ", ".join(f"{stage.width}×{stage.blocks}" for stage in self.stages)
+
     def __str__(self) -> str:
-        stages = ", ".join(f"{stage.width}×{stage.blocks}" for stage in self.stages)
         zero = ", zero branch" if self.zero_branch and self._reads_zero_branch else ""
-        return f"{self.block}, {self.depth} convs [{stages}], norm {self.norm}, init {self.init}{zero}"
+        return f"{self.block}, {self.depth} convs [{self.outline}], norm {self.norm}, init {self.init}{zero}"
 
     @property
     def _reads_zero_branch(self) -> bool:

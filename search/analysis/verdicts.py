@@ -82,6 +82,11 @@ class Standing:
     """Median of the log10 ratios at the start of training, as is `feature_cosine`'s."""
     feature_cosine: float | None
     causes: dict[str, int]
+    outline: str
+    """Stages of the network, each as width × blocks, and its norm; empty before the first run has ended."""
+    params: int | None
+    macs: int | None
+    """Multiply-adds for one image."""
 
 
 @dataclass(frozen=True)
@@ -216,6 +221,9 @@ def _standings(plan: Plan, scored: Scored) -> Iterable[Standing]:
             grad_ratio=_median(t.grad_ratio for t in runs),
             feature_cosine=_median(t.feature_cosine for t in runs),
             causes=dict(Counter(t.cause for t in runs)),
+            outline=runs[0].outline if runs else "",
+            params=runs[0].num_params if runs else None,
+            macs=runs[0].macs if runs else None,
         )
 
 

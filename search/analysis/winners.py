@@ -24,7 +24,9 @@ class Winner:
     trial: int
     depth: int
     architecture: str
-    """The architecture in words, its stages and widths."""
+    """The architecture in words."""
+    outline: str
+    """Its stages, each as width × blocks, and its norm."""
     val: float
     twin: int
     """Number of the baseline's trial."""
@@ -65,6 +67,7 @@ def _winner(trial: TrialRecord, twin: TrialRecord, difference: float) -> Winner:
         trial=trial.number,
         depth=trial.depth,
         architecture=trial.architecture_words,
+        outline=trial.outline,
         val=100 * trial.score,
         twin=twin.number,
         twin_val=100 * twin.score,

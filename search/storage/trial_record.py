@@ -222,6 +222,12 @@ class TrialRecord(Stored):
             return None
 
     @property
+    def outline(self) -> str:
+        """Architecture.outline and its norm; empty where they are not known."""
+        architecture = self.architecture
+        return f"{architecture.outline}, {architecture.norm}" if architecture else ""
+
+    @property
     def architecture_words(self) -> str:
         """Its architecture in words: arm, convs, stages, widths; the first two where it is not known."""
         return str(self.architecture or f"{self.arm}, {self.depth} convs")

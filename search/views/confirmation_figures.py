@@ -196,7 +196,7 @@ def _tenth(value: float | None) -> float | None:
 
 FIGURES: dict[str, Callable[[ConfirmationView], go.Figure]] = {
     "archsearch-1-degradation": lambda view: by_depth(view.verdicts, view.plan, view.scored),
-    "archsearch-2-verdicts": lambda view: table_figure(verdict_table(view.verdicts, own_only=True)),
+    "archsearch-2-verdicts": lambda view: table_figure(verdict_table(view.verdicts)),
     "archsearch-3-differences": lambda view: against_baseline(view.verdicts, view.plan),
     "archsearch-4-twins": lambda view: twins(view.plan, view.scored),
     "archsearch-5-selection": lambda view: selection(view.verdicts),

@@ -8,8 +8,8 @@ from models.arms.arm import look
 from search.analysis.verdicts import OWN, Verdicts, Versus
 from search.design.plan import Choice, Plan
 from search.stats.paired import Comparison
-from search.views.tables import CAUSES, TextTable, account_table
-from search.views.words import accuracy, listed, many, plural, points, small, span
+from search.views.tables import CAUSES, STAGES, TextTable, account_table
+from search.views.words import accuracy, figure_text, listed, many, plural, points, small, span
 
 
 def confirmed(verdicts: Verdicts) -> str:
@@ -60,14 +60,26 @@ def _bare(result: Comparison) -> str:
     return span(low, high)
 
 
-def verdict_table(verdicts: Verdicts, own_only: bool = False) -> TextTable:
-    """Rivals against the baseline at each depth: each arm under its own best recipe, then twins under one,
-    where that is not the same pairs again."""
-    rows, own = [], {(v.arm, v.depth): _sample(v.result) for v in verdicts.versus if v.recipe == OWN}
-    for versus in sorted(verdicts.versus, key=lambda versus: versus.recipe != OWN):
+def verdict_table(verdicts: Verdicts) -> TextTable:
+    """Rivals against the baseline at each depth, each arm under its own best recipe."""
+    name = look(verdicts.baseline).label
+    title = f"Against {name} on test images, points; margin {verdicts.margin:g}; means of fresh seeds"
+    return _versus_table(title, [versus for versus in verdicts.versus if versus.recipe == OWN])
+
+
+def twin_table(verdicts: Verdicts) -> TextTable:
+    """Twins under one recipe, where that is not the same pairs again: equal weights, only the block
+    differs."""
+    own = {(v.arm, v.depth): _sample(v.result) for v in verdicts.versus if v.recipe == OWN}
+    twins = [v for v in verdicts.versus if v.recipe != OWN and _sample(v.result) != own[v.arm, v.depth]]
+    name = look(verdicts.baseline).label
+    return _versus_table(f"The same under one recipe for both: twins of {name}, points", twins)
+
+
+def _versus_table(title: str, found: Sequence[Versus]) -> TextTable:
+    rows = []
+    for versus in found:
         result = versus.result
-        if versus.recipe != OWN and (own_only or _sample(result) == own[versus.arm, versus.depth]):
-            continue
         head = (look(versus.arm).label, _recipe(versus.recipe), str(versus.depth))
         if result is None:
             rows.append((*head, "no pair", *["-"] * 4, f"0 of {versus.planned}"))
@@ -89,9 +101,41 @@ def verdict_table(verdicts: Verdicts, own_only: bool = False) -> TextTable:
         "arm", "best recipe", "convs", "verdict, seeds lacking", "mean", "95 % interval", "p, Holm",
         "P(better)", "win/tie/loss",
     )  # fmt: skip
-    against = f"Test accuracy against {look(verdicts.baseline).label}, points, margin {verdicts.margin:g}"
-    title = f"{against}: means of fresh seeds"
-    return TextTable(title, columns, tuple(rows), words=4)
+    brief = ("arm", "convs", "verdict, seeds lacking", "mean", "95 % interval", "win/tie/loss")
+    return TextTable(title, columns, tuple(rows), words=4, brief=brief)
+
+
+def champion_table(verdicts: Verdicts) -> TextTable:
+    """The architectures that beat the baseline's best at their depth, the deep ones first."""
+    standings = {(standing.arm, standing.depth): standing for standing in verdicts.standings}
+    rows = []
+    for versus in sorted(verdicts.versus, key=lambda versus: -versus.depth):
+        if versus.recipe != OWN or versus.result is None or versus.result.word != "beats":
+            continue
+        ours = standings[versus.arm, versus.depth]
+        theirs = standings[verdicts.baseline, versus.depth]
+        rows.append(
+            (
+                look(ours.arm).label,
+                str(ours.depth),
+                ours.outline or "-",
+                accuracy(ours.test),
+                points(versus.result.mean),
+                span(*versus.result.interval),
+                accuracy(theirs.test),
+                figure_text(ours.params),
+                figure_text(ours.macs),
+                f"#{ours.search_trial}",
+            )
+        )
+    name = look(verdicts.baseline).label
+    columns = (
+        "arm", "convs", STAGES, "test, %", "points ahead", "95 % interval", f"{name}'s test, %", "parameters",
+        "MACs", "recipe of",
+    )  # fmt: skip
+    brief = ("arm", "convs", STAGES, "test, %", "points ahead", "95 % interval")
+    title = f"Architectures that beat {name}'s best of their depth (confirmed)"
+    return TextTable(title, columns, tuple(rows), words=3, brief=brief)
 
 
 def _recipe(recipe: str) -> str:
@@ -169,7 +213,13 @@ def spent(verdicts: Verdicts) -> str:
 
 def confirmation_tables(verdicts: Verdicts) -> list[TextTable]:
     """The tables of a confirmation, in the order in which they are to be read; none is empty."""
-    found = (verdict_table(verdicts), standing_table(verdicts), contrast_table(verdicts))
+    found = (
+        verdict_table(verdicts),
+        champion_table(verdicts),
+        twin_table(verdicts),
+        standing_table(verdicts),
+        contrast_table(verdicts),
+    )
     return [table for table in found if table.rows]
 
 

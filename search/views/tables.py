@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ _COLUMNS = {
     "mean_macs": "mean MACs",
 }
 _MARK = " (unequal)"
+STAGES = "stages: width × blocks, norm"
 
 
 @dataclass(frozen=True)
@@ -43,16 +45,21 @@ class TextTable:
         """Columns to be looked at."""
         return [column for column in self.columns if column.endswith(_MARK)]
 
-    def terminal(self, brief: bool = False) -> Table:
-        """The table for rich's console; `brief`: with its most telling columns alone."""
-        shown = [i for i, name in enumerate(self.columns) if not (brief and self.brief) or name in self.brief]
+    def terminal(self, details: bool = True) -> Table:
+        """The table for rich's console; without `details`, its most telling columns alone."""
+        shown = [i for i, name in enumerate(self.columns) if details or not self.brief or name in self.brief]
         title = Text(self.title)  # as Text: names may hold what rich would take for markup
         table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
         for i in shown:
-            table.add_column(self.columns[i], justify="left" if i < self.words else "right")
+            header = "\n".join(textwrap.wrap(self.columns[i], self._width(i), break_long_words=False))
+            table.add_column(Text(header), justify="left" if i < self.words else "right", no_wrap=not details)
         for row in self.rows:
             table.add_row(*(Text(row[i], style=style_of(row[i])) for i in shown))
         return table
+
+    def _width(self, column: int) -> int:
+        """The width of a column's cells."""
+        return max((len(row[column]) for row in self.rows), default=0) or 1
 
     def markdown(self) -> str:
         """The table in Markdown."""
@@ -101,11 +108,13 @@ def winner_table(evidence: Evidence) -> TextTable:
     rows = tuple(
         (
             f"#{winner.trial}",
-            winner.architecture,
+            look(winner.arm).label,
+            str(winner.depth),
+            winner.outline or "-",
             accuracy(winner.val),
+            points(winner.difference),
             f"#{winner.twin}",
             accuracy(winner.twin_val),
-            points(winner.difference),
             figure_text(winner.params),
             figure_text(winner.macs),
             "kept" if winner.weights else "-",
@@ -114,15 +123,15 @@ def winner_table(evidence: Evidence) -> TextTable:
     )
     name = look(evidence.baseline).label
     columns = (
-        "trial", "architecture", "val, %", f"its {name} twin", "twin's val, %", "points ahead", "parameters",
+        "trial", "arm", "convs", STAGES, "val, %", "points ahead", f"{name} twin", "its val, %", "parameters",
         "MACs", "weights",
     )  # fmt: skip
     return TextTable(
         f"Architectures that beat their {name} twin, deep ones first (exploratory)",
         columns,
         rows,
-        words=2,
-        brief=("trial", "architecture", "val, %", "points ahead"),
+        words=4,
+        brief=("trial", "arm", "convs", STAGES, "val, %", "points ahead"),
     )
 
 
