@@ -26,6 +26,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--html", type=Path, metavar="FILE", help="write a page that needs no network as well"
     )
+    parser.add_argument("--details", action="store_true", help="print all tables, with all columns")
     parser.add_argument("--json", action="store_true", help="print the evidence as JSON and nothing else")
     return parser.parse_args(argv)
 
@@ -41,20 +42,20 @@ def run(options: argparse.Namespace) -> int:
     from search.storage.urls import storage_url
     from search.views.findings import findings_of
     from search.views.terminal import show_findings, terminal
-    from search.web.page import page
+    from search.web.page import file_page
 
     storage = watch(storage_url(options.storage), writes=False)
     study = find(storage, options.name or Path(options.study or DEFAULT_STUDY).stem)
     findings = findings_of(study, options.storage)
     if options.html:
         try:
-            options.html.write_text(page(findings), encoding="utf-8")
+            options.html.write_text(file_page(findings), encoding="utf-8")
         except OSError as error:
             raise SpecError(f"--html {options.html} cannot be written: {error.strerror}") from None
     if options.json:
         print(findings.to_json())
     else:
-        show_findings(terminal(), findings)
+        show_findings(terminal(), findings, options.details)
     return 0
 
 

@@ -211,18 +211,6 @@ def spent(verdicts: Verdicts) -> str:
     )
 
 
-def confirmation_tables(verdicts: Verdicts) -> list[TextTable]:
-    """The tables of a confirmation, in the order in which they are to be read; none is empty."""
-    found = (
-        verdict_table(verdicts),
-        champion_table(verdicts),
-        twin_table(verdicts),
-        standing_table(verdicts),
-        contrast_table(verdicts),
-    )
-    return [table for table in found if table.rows]
-
-
 def fairness_table(verdicts: Verdicts) -> TextTable:
     """Trials, epochs and prices that each arm was given."""
     return account_table(verdicts.ledger, verdicts.unequal, ", runs under their own best recipe alone")

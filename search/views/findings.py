@@ -9,23 +9,41 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.study import Study
 
+from search.analysis.course import Course, course_of
 from search.analysis.evidence import Evidence, gather
 from search.analysis.verdicts import Verdicts, judge_study
 from search.design.plan import Plan
 from search.storage.studies import confirmation_of, needs_file
 from search.storage.study_record import REPEATS, record_of_study
 from search.storage.trial_record import TrialRecord, records_of
-from search.views.confirmation_tables import confirmation_tables, confirmed, spent
+from search.views.confirmation_tables import (
+    champion_table,
+    confirmed,
+    contrast_table,
+    fairness_table,
+    spent,
+    standing_table,
+    twin_table,
+    verdict_table,
+)
 from search.views.failures import failed_lines
 from search.views.reading import REPEATS_READING, confirmation_reading, search_reading
 from search.views.sentence import confirmable, cut_short, sentence
-from search.views.tables import TextTable, search_tables
-from search.views.words import command_line, percent
+from search.views.tables import (
+    TextTable,
+    account_table,
+    cause_table,
+    duel_table,
+    failure_table,
+    level_table,
+    winner_table,
+)
+from search.views.words import command_line, percent, plural
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go  # type: ignore[import-untyped]
 
-VERSION = 4
+VERSION = 5
 """Version of the JSON; a change of its schema raises it."""
 
 
@@ -33,9 +51,16 @@ VERSION = 4
 class Section:
     """All that is to be said of a search, of a confirmation, or of repeats."""
 
-    title: str
+    kind: str
+    """search, confirmation or repeats."""
+    name: str
+    """The study that it tells of."""
+    course: Course
     sentence: str
-    tables: Sequence[TextTable]
+    answer: Sequence[TextTable]
+    """The tables that answer: who beats the baseline, and which architectures do."""
+    details: Sequence[TextTable]
+    """All others."""
     notes: Sequence[str]
     """Lines below the tables."""
     reading: str
@@ -44,6 +69,13 @@ class Section:
     """Figures by name, in the order in which they are to be read. Drawn when asked for."""
     next: str = ""
     """The command that comes next; empty where there is none."""
+    origin: str = ""
+    """The study whose trials the tables name; empty: its own."""
+
+    @property
+    def tables(self) -> list[TextTable]:
+        """All tables, in the order in which they are to be read."""
+        return [*self.answer, *self.details]
 
 
 @dataclass(frozen=True)
@@ -54,12 +86,18 @@ class Findings:
     evidence: Evidence | None
     verdicts: Verdicts | None
     sections: tuple[Section, ...]
+    """What is confirmed stands before what a search suggests."""
+
+    @property
+    def own(self) -> Section:
+        """The section of the study itself, whatever stands before it."""
+        return next(section for section in self.sections if section.name == self.study)
 
     def to_json(self) -> str:
         """The JSON that `python -m search.report --json` prints."""
-        first, search = self.sections[0], None
+        search = None
         if self.evidence:
-            search = {"sentence": first.sentence, "next": first.next, **asdict(self.evidence)}
+            search = {"sentence": self.own.sentence, "next": self.own.next, **asdict(self.evidence)}
         values: dict[str, Any] = {
             "version": VERSION,
             "study": self.study,
@@ -79,19 +117,20 @@ def findings_of(study: Study, storage: str | None = None) -> Findings:
     if stored.kind == REPEATS:
         return Findings(name, None, None, (_repeats(study),))
     trials, other = records_of(study), confirmation_of(study)
-    evidence = gather(trials, stored.baseline)
+    evidence, course = gather(trials, stored.baseline), course_of(stored, trials)
     if other is None:
-        section = _search(name, evidence, trials, sentence(evidence))
+        section = _search(name, evidence, trials, course)
         file = ["--study", "FILE"] if needs_file(stored) else []
         line = command_line("confirm", [*file, "--name", name], storage)
         then = line if confirmable(evidence) else ""
         return Findings(name, evidence, None, (replace(section, next=then),))
     verdicts, section = _confirmation(other, Plan.from_json(record_of_study(other).plan or {}))
-    search = _search(name, evidence, trials, f"{sentence(evidence)} {section.sentence}")
-    return Findings(name, evidence, verdicts, (search, section))
+    return Findings(name, evidence, verdicts, (section, _search(name, evidence, trials, course)))
 
 
-def _search(name: str, evidence: Evidence, trials: Sequence[TrialRecord], said: str) -> Section:
+def _search(name: str, evidence: Evidence, trials: Sequence[TrialRecord], course: Course) -> Section:
+    said = sentence(evidence)
+
     def draw() -> dict[str, go.Figure]:
         from search.views.search_figures import search_figures
 
@@ -102,9 +141,17 @@ def _search(name: str, evidence: Evidence, trials: Sequence[TrialRecord], said: 
         notes.append(f"Seeds alone: standard deviation {evidence.noise.sd:.2f} points.")
     notes += failed_lines(trials)
     return Section(
-        title=f"{name}: {evidence.finished:,} trials, {evidence.to_the_end:,} trained to the end",
+        kind="search",
+        name=name,
+        course=course,
         sentence=said,
-        tables=search_tables(evidence),
+        answer=_filled(duel_table(evidence), winner_table(evidence)),
+        details=_filled(
+            level_table(evidence),
+            cause_table(evidence),
+            failure_table(evidence),
+            account_table(evidence.ledger, evidence.unequal),
+        ),
         notes=notes,
         reading=search_reading(evidence.baseline),
         figures=draw,
@@ -121,16 +168,31 @@ def _confirmation(study: Study, plan: Plan) -> tuple[Verdicts, Section]:
         return confirmation_figures(verdicts, plan, trials)
 
     return verdicts, Section(
-        title=f"{study.study_name}: {verdicts.finished:,} of {verdicts.planned:,} runs",
+        kind="confirmation",
+        name=study.study_name,
+        course=course_of(record_of_study(study), trials),
         sentence=confirmed(verdicts),
-        tables=confirmation_tables(verdicts),
+        answer=_filled(verdict_table(verdicts), champion_table(verdicts)),
+        details=_filled(
+            twin_table(verdicts),
+            standing_table(verdicts),
+            contrast_table(verdicts),
+            fairness_table(verdicts),
+        ),
         notes=[spent(verdicts), *failed_lines(trials)],
         reading=confirmation_reading(plan.baseline, plan.rivals[0]),
         figures=draw,
+        origin=plan.search,
     )
 
 
+def _filled(*tables: TextTable) -> list[TextTable]:
+    """The tables that are not empty."""
+    return [table for table in tables if table.rows]
+
+
 def _repeats(study: Study) -> Section:
+    trials = records_of(study)
     rows = tuple(
         (
             str(trial.number),
@@ -140,14 +202,19 @@ def _repeats(study: Study) -> Section:
             percent(trial.train_accuracy),
             trial.difference or "-",
         )
-        for trial in records_of(study)
+        for trial in trials
     )
+    origin = study.study_name.removesuffix("-repeat")
     columns = ("repeat", "of trial", "changed", "val, %", "train, %", "difference")
     return Section(
-        title=study.study_name,
-        sentence=f"{len(rows)} repeats of trials of {study.study_name.removesuffix('-repeat')}.",
-        tables=[TextTable("Trials trained again", columns, rows, words=3)],
+        kind="repeats",
+        name=study.study_name,
+        course=course_of(record_of_study(study), trials),
+        sentence=f"{plural(len(rows), 'repeat')} of trials of {origin}.",
+        answer=_filled(TextTable("Trials trained again", columns, rows, words=3)),
+        details=(),
         notes=(),
         reading=REPEATS_READING,
         figures=dict,
+        origin=origin,
     )

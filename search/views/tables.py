@@ -90,19 +90,6 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
 
 
-def search_tables(evidence: Evidence) -> list[TextTable]:
-    """The tables of a search, in the order in which they are to be read; none is empty."""
-    tables = (
-        winner_table(evidence),
-        duel_table(evidence),
-        level_table(evidence),
-        cause_table(evidence),
-        failure_table(evidence),
-        account_table(evidence.ledger, evidence.unequal),
-    )
-    return [table for table in tables if table.rows]
-
-
 def winner_table(evidence: Evidence) -> TextTable:
     """Architectures that beat their twins."""
     rows = tuple(

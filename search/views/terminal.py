@@ -14,15 +14,12 @@ from search.analysis.trials import outcomes_of
 from search.analysis.verdicts import Verdicts
 from search.design.plan import Plan
 from search.storage.trial_record import TrialRecord
-from search.views.confirmation_tables import confirmation_tables, confirmed, plan_table
+from search.views.confirmation_tables import champion_table, confirmed, plan_table, verdict_table
 from search.views.failures import failed_lines, reason
 from search.views.findings import Findings
 from search.views.sentence import sentence
-from search.views.tables import duel_table, level_table
-from search.views.words import minutes, percent, plural, points
-
-NAMED = 5
-"""Winners that a terminal names."""
+from search.views.tables import duel_table, winner_table
+from search.views.words import minutes, percent, plural
 
 
 def terminal() -> Console:
@@ -37,24 +34,18 @@ def say(console: Console, line: str) -> None:
 
 
 def show_search(console: Console, evidence: Evidence, trials: Sequence[TrialRecord]) -> None:
-    """Prints what a search has: arms by depth, pairs, the best of each arm, what was spent."""
-    for table in (level_table(evidence), duel_table(evidence)):
+    """Prints what a search has: who beats the baseline, which architectures do, the best of each arm, what
+    was spent."""
+    for table in (duel_table(evidence), winner_table(evidence)):
         if table.rows:
-            console.print(table.terminal())
+            console.print(table.terminal(details=False))
     for line in [*best_lines(evidence, trials), spent_line(trials), *failed_lines(trials)]:
         say(console, line)
 
 
 def answer(console: Console, evidence: Evidence) -> None:
-    """Prints the sentence of a search, and the first architectures that beat their twins."""
-    console.print(Text(sentence(evidence), style="bold"), soft_wrap=not console.is_terminal)
-    for winner in evidence.winners[:NAMED]:
-        say(
-            console,
-            f"  trial {winner.trial}, {winner.val:.1f} %: {winner.architecture}; its "
-            f"{look(evidence.baseline).label} twin, trial {winner.twin}: {winner.twin_val:.1f} % "
-            f"({points(winner.difference)})",
-        )
+    """Prints the sentence of a search."""
+    _say_bold(console, sentence(evidence))
 
 
 def best_lines(evidence: Evidence, trials: Sequence[TrialRecord]) -> list[str]:
@@ -111,19 +102,27 @@ def warn(console: Console, line: str) -> None:
 
 def show_confirmation(console: Console, verdicts: Verdicts, trials: Sequence[TrialRecord]) -> None:
     """Prints the end of a confirmation."""
-    for table in confirmation_tables(verdicts):
-        console.print(table.terminal())
+    for table in (verdict_table(verdicts), champion_table(verdicts)):
+        if table.rows:
+            console.print(table.terminal(details=False))
     for line in failed_lines(trials):
         say(console, line)
-    say(console, confirmed(verdicts))
+    _say_bold(console, confirmed(verdicts))
 
 
-def show_findings(console: Console, findings: Findings) -> None:
-    """Prints everything that a study says but its figures."""
+def _say_bold(console: Console, line: str) -> None:
+    console.print(Text(line, style="bold"), soft_wrap=not console.is_terminal)
+
+
+def show_findings(console: Console, findings: Findings, details: bool) -> None:
+    """Prints what a study says but its figures; without `details`, the tables that answer, in few columns."""
     for section in findings.sections:
-        for table in section.tables:
-            console.print(table.terminal())
-        console.print(Text(section.sentence, style="bold"))
+        course = section.course
+        data = f" ({course.data})" * (course.data not in ("", section.name))
+        say(console, f"{section.name}{data}: {course.counted}")
+        _say_bold(console, section.sentence)
+        for table in section.tables if details else section.answer:
+            console.print(table.terminal(details))
         for note in section.notes:
             say(console, note)
         if section.next:

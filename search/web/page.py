@@ -1,78 +1,183 @@
-"""Findings as one HTML file that needs no network."""
+"""Findings as HTML: the answer of a study on a card, a study whole, and the same as one file that needs no
+network. Tables are text, so that they can be read aloud and copied."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from html import escape
+from pathlib import Path
+
+import plotly.graph_objects as go  # type: ignore[import-untyped]
 
 from models.arms.arm import look
+from search.analysis.course import Course
 from search.views.findings import Findings, Section
 from search.views.plots import is_table
-from search.views.tables import TextTable
+from search.views.tables import TextTable, verdict_in
 
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1320px; margin: auto; padding: 1em }
-h1 { font-size: 1.1em; color: #666; font-weight: 500 } .sentence { font-size: 1.35em; line-height: 1.4 }
-.figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(560px, 100%), 1fr)); gap: 1em }
-.figures > div { border: 1px solid #ddd; border-radius: 6px; overflow: hidden; min-width: 0 }
-.scroll { overflow-x: auto; margin: 2em 0 }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 14px }
-caption { text-align: left; font-weight: 600; padding: .3em 0 }
-th, td { padding: .3em .8em; text-align: right; border-bottom: 1px solid #e3e3e3; vertical-align: bottom }
-th { background: #f4f6f8; max-width: 10em } .word { text-align: left } .how { color: #444; max-width: 55em }
-"""
-CONFIG = {"displayModeBar": False, "responsive": True}
+ASSETS = Path(__file__).parent / "assets"
+TRIAL = re.compile(r"#(\d+)")
+BADGES = {
+    "confirmation": ("confirmed", "Fresh seeds, test images"),
+    "search": ("exploratory", "Search, validation images"),
+    "repeats": ("exploratory", "Trained again"),
+}
+"""Class and words of the badge that says what a section rests on, by its kind."""
 
 
-def page(findings: Findings) -> str:
-    """Tables are text here, so that they can be read aloud and copied; the dashboard has them as figures."""
+@dataclass(frozen=True)
+class Links:
+    """Addresses of what a page speaks of; by default there are none, as in a file."""
+
+    study: Callable[[str], str] = lambda name: ""
+    """The page of a study, by its name."""
+    trial: Callable[[str, int], str] = lambda name, number: ""
+    """The page of a trial, by its study's name and its number."""
+    dashboard: Callable[[str], str] = lambda name: ""
+    """A study in optuna-dashboard, by its name."""
+
+
+NOWHERE = Links()
+
+
+def file_page(findings: Findings) -> str:
+    """A study's page as one file."""
     from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
+    head = f"<style>{asset('answer.css')}</style><script>{get_plotlyjs()}</script>"
+    return document(title_of(findings), head, study_body(findings), f"<script>{asset('answer.js')}</script>")
+
+
+def asset(name: str) -> str:
+    """The text of a style sheet or a script."""
+    return (ASSETS / name).read_text(encoding="utf-8")
+
+
+def document(title: str, head: str, body: str, end: str = "") -> str:
+    """A whole HTML page around `body`."""
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{escape(_title(findings))}</title>
-<style>{STYLE}</style>
-<script>{get_plotlyjs()}</script></head>
-<body>
-{"".join(_section(section, i) for i, section in enumerate(findings.sections))}
-</body></html>
+<meta name="color-scheme" content="light dark"><title>{escape(title)}</title>
+{head}</head>
+<body><main>
+{body}
+</main>{end}</body></html>
 """
 
 
-def _title(findings: Findings) -> str:
+def title_of(findings: Findings) -> str:
     """The study, and what its arms are held against; repeats are held against nothing."""
     judged = findings.evidence or findings.verdicts
     return findings.study + (f": architectures against {look(judged.baseline).noun}s" if judged else "")
 
 
-def _section(section: Section, index: int) -> str:
-    drawn = [
-        figure.to_html(
-            full_html=False,
-            include_plotlyjs=False,
-            div_id=f"{key}-{index}" if index else key,
-            default_height="450px",
-            config=CONFIG,
-        )
-        for key, figure in section.figures().items()
-        if not is_table(figure)
+def card(findings: Findings, links: Links) -> str:
+    """The answer of a study: sentence, the figure and the tables that it rests on, what to do next."""
+    first, own = findings.sections[0], findings.own
+    more = _anchor(links.study(findings.study), "All figures and tables")
+    trials = _anchor(links.dashboard(findings.study), "Trials in optuna-dashboard")
+    parts = [_head(own.name, own.course, links.study(findings.study), "h2")]
+    for section in findings.sections:
+        shown = section if section is first else None
+        parts.append(_said(section))
+        if shown:
+            parts.append(_answer(section, links, figures=1))
+    links_line = " · ".join(filter(None, (more, trials)))
+    return f'<article class="card">{"".join(parts)}<p class="links">{links_line}</p></article>\n'
+
+
+def study_body(findings: Findings, links: Links = NOWHERE) -> str:
+    """All that is to be said of a study."""
+    own = findings.own
+    parts = [_head(own.name, own.course, "", "h1")]
+    if there := links.dashboard(findings.study):
+        parts.append(f'<p class="links">{_anchor(there, "Trials in optuna-dashboard")}</p>')
+    parts += [
+        _said(section) + _answer(section, links) + _details(section, links) for section in findings.sections
     ]
+    return "".join(parts)
+
+
+def _head(name: str, course: Course, link: str, tag: str) -> str:
+    data = f"{escape(course.data)} · " * bool(course.data)
+    facts = (
+        f'{data}<span class="state {course.state}">{course.state}</span> · {course.counted}{_when(course)}'
+    )
+    return (
+        f'<header><{tag}>{_anchor(link, name) or escape(name)}</{tag}><p class="facts">{facts}</p></header>\n'
+    )
+
+
+def _when(course: Course) -> str:
+    if course.began is None:
+        return ""
+    last = None if course.running else course.ended
+    return f" · {_moment(course.began)}{f' to {_moment(last, course.began)}' if last else ''}"
+
+
+def _moment(time: datetime, after: datetime | None = None) -> str:
+    """A time; of one on the day of another, the hour alone."""
+    day = "" if after and after.date() == time.date() else f"{time.day} {time:%b %Y}, "
+    return f"{day}{time:%H:%M}"
+
+
+def _anchor(link: str, text: str) -> str:
+    return f'<a href="{escape(link)}">{escape(text)}</a>' if link else ""
+
+
+def _said(section: Section) -> str:
+    """What a section rests on, its sentence, and what comes next."""
+    kind, words = BADGES[section.kind]
+    then = f'<p class="next">Next: <code>{escape(section.next)}</code></p>' if section.next else ""
+    return (
+        f'<section class="said {kind}"><p class="badge">{escape(words)}</p>'
+        f'<p class="sentence">{escape(section.sentence)}</p>{then}</section>\n'
+    )
+
+
+def _answer(section: Section, links: Links, figures: int | None = None) -> str:
+    """The first figures, or all, and the tables that answer."""
+    drawn = [(key, figure) for key, figure in section.figures().items() if not is_table(figure)]
+    plots = "".join(_figure(f"{section.name}-{key}", figure) for key, figure in drawn[:figures])
+    tables = "".join(_table(table, section, links) for table in section.answer)
+    return f'<div class="answer">{tables}</div><div class="figures">{plots}</div>\n'
+
+
+def _details(section: Section, links: Links) -> str:
     notes = "".join(f"<p>{escape(line)}</p>" for line in section.notes)
     reading = "".join(f"<p>{escape(text)}</p>" for text in section.reading.replace("*", "").split("\n\n"))
-    then = f"<p>Next: <code>{escape(section.next)}</code></p>" if section.next else ""
-    return f"""<h1>{escape(section.title)}</h1>
-<p class="sentence">{escape(section.sentence)}</p>
-{then}
-<div class="figures">{"".join(f"<div>{figure}</div>" for figure in drawn)}</div>
-{"".join(_table(table) for table in section.tables)}
-{notes}
-<div class="how">{reading}</div>
-"""
+    tables = "".join(_table(table, section, links) for table in section.details)
+    return f'{tables}<div class="how">{notes}{reading}</div>\n'
 
 
-def _table(table: TextTable) -> str:
-    head = _row("th", table.columns, table.words)
-    body = "".join(_row("td", row, table.words) for row in table.rows)
+def _figure(key: str, figure: go.Figure) -> str:
+    """A figure for the script to draw; its title is text, which wraps."""
+    values = json.loads(figure.to_json())
+    layout = values["layout"]
+    title = layout.pop("title", {}).get("text", "").replace("<br>", " ")
+    layout.pop("template", None)
+    data = json.dumps(values, separators=(",", ":")).replace("<", "\\u003c")
+    return (
+        f'<figure id="{escape(key)}"><figcaption>{escape(title)}</figcaption><div class="plot"></div>'
+        f'<script type="application/json">{data}</script></figure>\n'
+    )
+
+
+def _table(table: TextTable, section: Section, links: Links) -> str:
+    def cell(text: str) -> str:
+        name = section.origin or section.name
+        linked = TRIAL.sub(
+            lambda found: _anchor(links.trial(name, int(found[1])), found[0]) or found[0], escape(text)
+        )
+        verdict = verdict_in(text)
+        return f'<span class="verdict {verdict}">{linked}</span>' if verdict else linked
+
+    head = _row("th", [escape(name) for name in table.columns], table.words)
+    body = "".join(_row("td", [cell(text) for text in row], table.words) for row in table.rows)
     return (
         f'<div class="scroll"><table><caption>{escape(table.title)}</caption>'
         f"<thead>{head}</thead><tbody>{body}</tbody></table></div>\n"
@@ -80,5 +185,5 @@ def _table(table: TextTable) -> str:
 
 
 def _row(tag: str, cells: Sequence[str], words: int) -> str:
-    marked = (f"<{tag}{' class=word' * (i < words)}>{escape(cell)}</{tag}>" for i, cell in enumerate(cells))
+    marked = (f"<{tag}{' class=word' * (i < words)}>{cell}</{tag}>" for i, cell in enumerate(cells))
     return f"<tr>{''.join(marked)}</tr>"

@@ -72,7 +72,7 @@ def _is_published(study: Study) -> bool:
     from search.web.dashboard_internals import FIGURE_PREFIX
 
     count = finished(records_of(study))
-    section = findings_of(study).sections[0]
+    section = findings_of(study).own
     draft = _Draft(study)
     before = get_note(draft.study)
     body = note(section, before)
