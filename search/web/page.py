@@ -90,6 +90,15 @@ def card(findings: Findings, links: Links) -> str:
     return f'<article class="card">{"".join(parts)}<p class="links">{links_line}</p></article>\n'
 
 
+def foreign_card(name: str, trials: int, links: Links) -> str:
+    """A study that another program made: it can be looked at, and nothing is said of it."""
+    there = _anchor(links.dashboard(name), "look at it in optuna-dashboard")
+    return (
+        f'<article class="card"><h2>{escape(name)}</h2><p class="facts">not made by archsearch, '
+        f"{trials:,} trials: {there}</p></article>\n"
+    )
+
+
 def study_body(findings: Findings, links: Links = NOWHERE) -> str:
     """All that is to be said of a study."""
     own = findings.own

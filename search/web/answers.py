@@ -1,0 +1,125 @@
+"""The pages of all studies of a database, made by a thread of its own: whoever asks is given what there is."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+
+import optuna
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage
+from optuna.trial import TrialState
+
+from search.storage.studies import confirmation_name, find
+from search.storage.study_record import StudyRecord, record_of_study
+from search.views.findings import findings_of
+from search.web.page import Links, card, foreign_card, study_body, title_of
+
+LEAST_SECONDS = 3.0
+"""Least time between two looks at the database."""
+IDLE = 20
+"""Rest after a look, in times that it took: no more than a twentieth of a core goes into pages."""
+AWAKE_SECONDS = 60.0
+"""Seconds after which nobody is taken to look any more: then the database is left alone."""
+PATIENCE_SECONDS = 2.0
+"""Seconds that the first one to ask waits, before being told that studies are being read."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """The page of a study, and its answer on a card."""
+
+    name: str
+    title: str
+    card: str
+    body: str
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A study as it was last looked at."""
+
+    study_id: int
+    counts: tuple[int, ...]
+    """Trials that it may hold, and those that it has, by their states."""
+    latest: float
+    """When its last trial began or ended, in seconds since 1970."""
+
+
+class Answers:
+    """Renews pages while somebody looks at them."""
+
+    def __init__(self, storage: BaseStorage) -> None:
+        self.storage = storage
+        self.told: dict[str, tuple[Seen, Seen | None]] = {}
+        """What pages tell of: the study, and its confirmation where it has one."""
+        self.pages: dict[int, Page] = {}
+        self.order: list[int] = []
+        """Studies with a card of their own, the latest one first."""
+        self.trouble = ""
+        """Why the database could not be read, the last time."""
+        self.ready, self.asked = threading.Event(), threading.Event()
+        self.last_asked = 0.0
+        threading.Thread(target=self._work, name="answers", daemon=True).start()
+
+    def wanted(self) -> bool:
+        """Says that somebody looks; whether there are pages to show."""
+        self.last_asked = time.monotonic()
+        self.asked.set()
+        return self.ready.wait(PATIENCE_SECONDS)
+
+    def _work(self) -> None:
+        while True:
+            self.asked.wait()
+            started = time.monotonic()
+            if started - self.last_asked > AWAKE_SECONDS:
+                self.asked.clear()
+                continue
+            try:
+                self.look()
+                self.trouble = ""
+            except StorageInternalError as error:
+                self.trouble = f"the database cannot be read: {error.__cause__ or error}"
+            self.ready.set()
+            time.sleep(max(LEAST_SECONDS, IDLE * (time.monotonic() - started)))
+
+    def look(self) -> None:
+        """Makes the pages anew of which something has changed."""
+        names = optuna.get_all_study_names(self.storage)
+        ids = {name: self.storage.get_study_id_from_name(name) for name in names}
+        seen = {name: self._seen(ids[name]) for name in names}
+        for name in names:
+            told = (seen[name], seen.get(confirmation_name(name)))
+            if ids[name] not in self.pages or self.told.get(name) != told:
+                self.pages[ids[name]] = self._page(name, ids)
+            self.told[name] = told
+        for gone in self.pages.keys() - ids.values():
+            del self.pages[gone]
+        confirmations = {confirmation_name(name) for name in names}
+        own = [name for name in names if name not in confirmations]
+        self.order = [ids[name] for name in sorted(own, key=lambda name: -seen[name].latest)]
+
+    def _seen(self, study_id: int) -> Seen:
+        trials = self.storage.get_all_trials(study_id, deepcopy=False)
+        states = [sum(trial.state == state for trial in trials) for state in TrialState]
+        times = [t for trial in trials for t in (trial.datetime_start, trial.datetime_complete) if t]
+        budget = StudyRecord(self.storage.get_study_user_attrs(study_id)).budget
+        latest = max(times).timestamp() if times else 0.0
+        return Seen(study_id, (budget, *states), latest)
+
+    def _page(self, name: str, ids: dict[str, int]) -> Page:
+        def link(beginning: str, name: str, end: str = "") -> str:
+            return f"{beginning}/studies/{ids[name]}{end}" if name in ids else ""
+
+        links = Links(
+            study=lambda name: link("", name),
+            trial=lambda name, number: link("/dashboard", name, f"/trials?numbers={number}"),
+            dashboard=lambda name: link("/dashboard", name),
+        )
+        study = find(self.storage, name)
+        if record_of_study(study).spec is None:
+            shown = foreign_card(name, len(study.get_trials(deepcopy=False)), links)
+            return Page(name, name, shown, shown)
+        findings = findings_of(study)
+        return Page(name, title_of(findings), card(findings, links), study_body(findings, links))
