@@ -1,4 +1,4 @@
-"""The pages of all studies of a database, made by a thread of its own: whoever asks is given what there is."""
+"""The pages of all studies of a database, made by a thread of their own: whoever asks gets what there is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from search.storage.studies import confirmation_name, find
-from search.storage.study_record import StudyRecord, record_of_study
+from search.storage.study_record import REPEATS, StudyRecord, record_of_study
 from search.views.findings import findings_of
 from search.web.page import Links, card, foreign_card, study_body, title_of
 
@@ -43,6 +43,8 @@ class Seen:
     study_id: int
     counts: tuple[int, ...]
     """Trials that it may hold, and those that it has, by their states."""
+    repeats: bool
+    """Whether it holds repeats, which stand below all else."""
     latest: float
     """When its last trial began or ended, in seconds since 1970."""
 
@@ -98,15 +100,16 @@ class Answers:
             del self.pages[gone]
         confirmations = {confirmation_name(name) for name in names}
         own = [name for name in names if name not in confirmations]
-        self.order = [ids[name] for name in sorted(own, key=lambda name: -seen[name].latest)]
+        own.sort(key=lambda name: (seen[name].repeats, -seen[name].latest))
+        self.order = [ids[name] for name in own]
 
     def _seen(self, study_id: int) -> Seen:
         trials = self.storage.get_all_trials(study_id, deepcopy=False)
         states = [sum(trial.state == state for trial in trials) for state in TrialState]
         times = [t for trial in trials for t in (trial.datetime_start, trial.datetime_complete) if t]
-        budget = StudyRecord(self.storage.get_study_user_attrs(study_id)).budget
+        stored = StudyRecord(self.storage.get_study_user_attrs(study_id))
         latest = max(times).timestamp() if times else 0.0
-        return Seen(study_id, (budget, *states), latest)
+        return Seen(study_id, (stored.budget, *states), stored.kind == REPEATS, latest)
 
     def _page(self, name: str, ids: dict[str, int]) -> Page:
         def link(beginning: str, name: str, end: str = "") -> str:

@@ -18,9 +18,17 @@ from search.analysis.course import Course
 from search.views.findings import Findings, Section
 from search.views.plots import is_table
 from search.views.tables import TextTable, verdict_in
+from search.views.words import capitalized
 
 ASSETS = Path(__file__).parent / "assets"
 TRIAL = re.compile(r"#(\d+)")
+WORDS = {
+    "beats": "beats", "beat": "beats", "leads": "leads", "lead": "leads", "loses": "loses", "lose": "loses",
+    "trails": "trails", "trail": "trails", "equals": "equal", "equal": "equal", "level": "equal",
+    "undecided": "undecided",
+}  # fmt: skip
+"""Words of a sentence that are verdicts."""
+WORD = re.compile(rf"\b({'|'.join(WORDS)})\b")
 BADGES = {
     "confirmation": ("confirmed", "Fresh seeds, test images"),
     "search": ("exploratory", "Search, validation images"),
@@ -144,16 +152,30 @@ def _said(section: Section) -> str:
     then = f'<p class="next">Next: <code>{escape(section.next)}</code></p>' if section.next else ""
     return (
         f'<section class="said {kind}"><p class="badge">{escape(words)}</p>'
-        f'<p class="sentence">{escape(section.sentence)}</p>{then}</section>\n'
+        f"{_sentence(section.sentence)}{then}</section>\n"
     )
+
+
+def _sentence(text: str) -> str:
+    """The sentence; its clauses are the points of a list, its verdicts have the colours of the tables."""
+    told = WORD.sub(lambda found: f'<span class="verdict {WORDS[found[0]]}">{found[0]}</span>', escape(text))
+    head, colon, rest = told.partition(": ")
+    clauses = rest.removesuffix(".").split("; ")
+    if not colon or len(clauses) < 2:
+        return f'<p class="sentence">{told}</p>'
+    points = "".join(f"<li>{capitalized(clause)}</li>" for clause in clauses)
+    return f'<div class="sentence">{head}:<ul>{points}</ul></div>'
 
 
 def _answer(section: Section, links: Links, figures: int | None = None) -> str:
     """The first figures, or all, and the tables that answer."""
     drawn = [(key, figure) for key, figure in section.figures().items() if not is_table(figure)]
-    plots = "".join(_figure(f"{section.name}-{key}", figure) for key, figure in drawn[:figures])
-    tables = "".join(_table(table, section, links) for table in section.answer)
-    return f'<div class="answer">{tables}</div><div class="figures">{plots}</div>\n'
+    plots = [_figure(f"{section.name}-{key}", figure, section.sentence) for key, figure in drawn[:figures]]
+    first, *others = [_table(table, section, links) for table in section.answer] or [""]
+    return (
+        f'<div class="answer"><div>{first}</div>{"".join(plots[:1])}</div>{"".join(others)}'
+        f'<div class="figures">{"".join(plots[1:])}</div>\n'
+    )
 
 
 def _details(section: Section, links: Links) -> str:
@@ -163,12 +185,15 @@ def _details(section: Section, links: Links) -> str:
     return f'{tables}<div class="how">{notes}{reading}</div>\n'
 
 
-def _figure(key: str, figure: go.Figure) -> str:
-    """A figure for the script to draw; its title is text, which wraps."""
+def _figure(key: str, figure: go.Figure, sentence: str) -> str:
+    """A figure for the script to draw; its title is text, which wraps. The first one has the sentence for a
+    title where nothing else says it, which here stands above."""
     values = json.loads(figure.to_json())
     layout = values["layout"]
     title = layout.pop("title", {}).get("text", "").replace("<br>", " ")
     layout.pop("template", None)
+    if title == sentence:
+        title = "Accuracy by depth"
     data = json.dumps(values, separators=(",", ":")).replace("<", "\\u003c")
     return (
         f'<figure id="{escape(key)}"><figcaption>{escape(title)}</figcaption><div class="plot"></div>'
@@ -185,14 +210,19 @@ def _table(table: TextTable, section: Section, links: Links) -> str:
         verdict = verdict_in(text)
         return f'<span class="verdict {verdict}">{linked}</span>' if verdict else linked
 
-    head = _row("th", [escape(name) for name in table.columns], table.words)
-    body = "".join(_row("td", [cell(text) for text in row], table.words) for row in table.rows)
+    head = _row("th", [escape(name) for name in table.columns], table)
+    body = "".join(_row("td", [cell(text) for text in row], table) for row in table.rows)
+    title = escape(table.title)
     return (
-        f'<div class="scroll"><table><caption>{escape(table.title)}</caption>'
-        f"<thead>{head}</thead><tbody>{body}</tbody></table></div>\n"
+        f'<div class="table"><h3>{title}</h3><div class="scroll"><table aria-label="{title}">'
+        f"<thead>{head}</thead><tbody>{body}</tbody></table></div></div>\n"
     )
 
 
-def _row(tag: str, cells: Sequence[str], words: int) -> str:
-    marked = (f"<{tag}{' class=word' * (i < words)}>{cell}</{tag}>" for i, cell in enumerate(cells))
+def _row(tag: str, cells: Sequence[str], table: TextTable) -> str:
+    marked = []
+    for i, (name, cell) in enumerate(zip(table.columns, cells, strict=True)):
+        more = bool(table.brief) and name not in table.brief
+        kinds = " ".join(["word"] * (i < table.words) + ["more"] * more)
+        marked.append(f'<{tag} class="{kinds}">{cell}</{tag}>' if kinds else f"<{tag}>{cell}</{tag}>")
     return f"<tr>{''.join(marked)}</tr>"

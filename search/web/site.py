@@ -89,7 +89,7 @@ class Site:
         """The page of optuna-dashboard, with our way back and what read-only means."""
         told: list[Any] = []
 
-        def begin(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+        def begin(status: str, headers: list[tuple[str, str]], *_: Any) -> Any:
             told[:] = [status, headers]
             return lambda data: None
 
