@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from search.cli.commands import run_command
-from search.cli.options import add_study_options, parser_of
+from search.cli.options import add_study_options, parser_of, whole
 from search.errors import SpecError
 
 EXAMPLES = """\
@@ -23,6 +23,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     description = "Say which arms beat plain stacks, at what depth and by how much. Changes nothing."
     parser = parser_of("report", description, EXAMPLES)
     add_study_options(parser, "of the study in the database")
+    parser.add_argument(
+        "--trial", type=whole(0, 10**9), metavar="N", help="one trial: its twins, its gradients by conv"
+    )
     parser.add_argument(
         "--html", type=Path, metavar="FILE", help="write a page that needs no network as well"
     )
@@ -42,11 +45,15 @@ def run(options: argparse.Namespace) -> int:
     from search.storage.urls import storage_url
     from search.views.findings import findings_of
     from search.views.terminal import show_findings, terminal
+    from search.views.trial_section import trial_findings
     from search.web.page import file_page
 
     storage = watch(storage_url(options.storage), writes=False)
     study = find(storage, options.name or Path(options.study or DEFAULT_STUDY).stem)
-    findings = findings_of(study, options.storage)
+    if options.trial is not None:
+        findings = trial_findings(study, options.trial, options.storage)
+    else:
+        findings = findings_of(study, options.storage)
     if options.html:
         try:
             options.html.write_text(file_page(findings), encoding="utf-8")

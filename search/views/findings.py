@@ -52,7 +52,7 @@ class Section:
     """All that is to be said of a search, of a confirmation, or of repeats."""
 
     kind: str
-    """search, confirmation or repeats."""
+    """search, confirmation, repeats or trial."""
     name: str
     """The study that it tells of."""
     course: Course
@@ -87,6 +87,8 @@ class Findings:
     verdicts: Verdicts | None
     sections: tuple[Section, ...]
     """What is confirmed stands before what a search suggests."""
+    trial: int | None = None
+    """The trial that they are about; None where they are about the study."""
 
     @property
     def own(self) -> Section:

@@ -140,9 +140,13 @@ def curves(baseline: str, trials: Sequence[TrialRecord]) -> go.Figure:
     end."""
     draw = _telling_draw(baseline, trials)
     depth = f" of {draw[0].depth} convs" if draw else ""
-    figure = panels(
-        f"Accuracy by epoch{depth}: the draw whose arms ended farthest apart", "training", "validation"
-    )
+    return curves_of(draw, f"Accuracy by epoch{depth}: the draw whose arms ended farthest apart")
+
+
+def curves_of(twins: Sequence[TrialRecord], title: str) -> go.Figure:
+    """Accuracy by epoch of twins."""
+    figure = panels(title, "training", "validation")
+    draw = [trial for trial in twins if trial.curve]
     for trial in draw:
         for panel, name in ((1, "train_accuracy"), (2, "val_accuracy")):
             shares = trial.curve.get(name, [])

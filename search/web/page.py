@@ -33,6 +33,7 @@ BADGES = {
     "confirmation": ("confirmed", "Fresh seeds, test images"),
     "search": ("exploratory", "Search, validation images"),
     "repeats": ("exploratory", "Trained again"),
+    "trial": ("exploratory", "One trial"),
 }
 """Class and words of the badge that says what a section rests on, by its kind."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -14,8 +14,9 @@ from search.storage.connections import claims_of
 from search.storage.internals import storage_of, study_id_of
 from search.storage.studies import beside
 from search.storage.study_record import PUBLISHED, record_of_study
-from search.storage.trial_record import finished, records_of
+from search.storage.trial_record import TrialRecord, finished, records_of
 from search.views.findings import Section, findings_of
+from search.views.trial_section import families, trial_note
 
 LEAST_SECONDS = 15.0
 """Least time between two publications."""
@@ -69,15 +70,20 @@ def _is_published(study: Study) -> bool:
     pages would be mixed, and False is returned."""
     from optuna_dashboard import get_note, save_note, save_plotly_graph_object  # type: ignore[import-untyped]
 
-    from search.web.dashboard_internals import FIGURE_PREFIX
+    from search.web.dashboard_internals import FIGURE_PREFIX, note_of, note_rows
 
-    count = finished(records_of(study))
+    trials = records_of(study)
+    count, stored = finished(trials), record_of_study(study)
     section = findings_of(study).own
     draft = _Draft(study)
     before = get_note(draft.study)
-    body = note(section, before)
+    body = with_theirs(note(section), before)
     if body != before:
         save_note(draft.study, body)
+    for trial_id, text in trial_notes(trials, stored.baseline, study).items():
+        before = note_of(draft.stored, trial_id)
+        if (body := with_theirs(text, before)) != before:
+            draft.rows |= note_rows(draft.stored, trial_id, body)
     for name, figure in section.figures().items():
         save_plotly_graph_object(draft.study, figure, graph_object_id=name)
     values = {**draft.changed(), PUBLISHED: count}
@@ -95,9 +101,8 @@ def _is_published(study: Study) -> bool:
     return now == was or now.get(PUBLISHED, 0) > count
 
 
-def note(section: Section, before: str = "") -> str:
-    """The note in Markdown; of the one before, what stands below the mark is kept, or all where there is no
-    mark."""
+def note(section: Section) -> str:
+    """The note of a study in Markdown."""
     body = [
         f"**{section.sentence}**",
         *([f"Next: `{section.next}`"] if section.next else []),
@@ -105,8 +110,25 @@ def note(section: Section, before: str = "") -> str:
         *section.notes,
         section.reading,
     ]
+    return "\n\n".join(body)
+
+
+def trial_notes(trials: Sequence[TrialRecord], baseline: str, study: Study) -> dict[int, str]:
+    """The notes of finished trials in Markdown, by their keys."""
+    name, study_id = study.study_name, study_id_of(study)
+    return {
+        trial.trial_id: trial_note(trial, twins, baseline, name, study_id)
+        for twins in families(trials)
+        for trial in twins
+        if trial.is_finished
+    }
+
+
+def with_theirs(body: str, before: str) -> str:
+    """A note that is renewed: of the one before, what stands below the mark is kept, or all where there is no
+    mark."""
     theirs = before.partition(MARK)[2] if MARK in before else f"\n\n{before}" if before else ""
-    return "\n\n".join([*body, MARK]) + theirs
+    return f"{body}\n\n{MARK}{theirs}"
 
 
 class Publisher:

@@ -19,7 +19,7 @@ from search.errors import SpecError
 from search.storage.connections import watch
 from search.storage.urls import shown_url
 from search.web.answers import Answers
-from search.web.dashboard_internals import sort_figures
+from search.web.dashboard_internals import read_notes_by_key, sort_figures
 from search.web.guard import Guard, host_name, is_loopback
 from search.web.passwords import Logins, read_logins
 from search.web.site import Site
@@ -58,6 +58,7 @@ def serve(served: Served) -> None:
     logins = None if served.auth_file is None else Logins(read_logins(served.auth_file))
     storage, artifacts = watch(served.url, served.writes), _artifacts(served.artifacts)
     sort_figures()
+    read_notes_by_key()
     app = Site(optuna_dashboard.wsgi(storage, artifact_store=artifacts), Answers(storage), served.writes)
     listener = _listen(served.host, served.port)
     server = waitress.create_server(

@@ -1,0 +1,156 @@
+"""One trial as a person reads it: what it is, how its twins fared, what the signal did, what can be done."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from optuna.study import Study
+
+from models.arms.arm import in_order, look
+from search.analysis.course import course_of
+from search.errors import SpecError
+from search.storage.study_record import record_of_study
+from search.storage.trial_record import TrialRecord, records_of
+from search.views.failures import reason
+from search.views.findings import Findings, Section
+from search.views.tables import TextTable
+from search.views.words import command_line, percent, points
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go  # type: ignore[import-untyped]
+
+MOST_ROWS = 12
+"""Convs whose gradients a table shows, evenly spread."""
+READING = (
+    "Twins have the same recipe, initial weights, images and batches; only the block differs. The gradient "
+    "norm of a conv is that of its weights' gradient after one step: equal along the convs where the signal "
+    "arrives, falling towards the first where it vanishes, growing where it explodes."
+)
+
+
+def trial_section(study: Study, number: int, storage: str | None = None) -> Section:
+    """What is to be said of a trial. `storage`: as it was typed, for the commands. Raises SpecError where
+    there is none of that number."""
+    trials, stored = records_of(study), record_of_study(study)
+    trial = next((one for one in trials if one.number == number), None)
+    if trial is None:
+        have = f"it has 0 to {len(trials) - 1}" if trials else "it has none"
+        raise SpecError(f"no trial {number} in the study {study.study_name!r}: {have}")
+    twins = next(family for family in families(trials) if trial in family)
+
+    def draw() -> dict[str, go.Figure]:
+        from search.views.trial_figures import curves_of, layers
+
+        return {"layers": layers(twins), "curves": curves_of(twins, f"Accuracy by epoch of trial {number}")}
+
+    return Section(
+        kind="trial",
+        name=study.study_name,
+        course=course_of(stored, trials),
+        sentence=trial_sentence(trial, twins, stored.baseline),
+        answer=[twin_rows(trial, twins)] if len(twins) > 1 else [],
+        details=[table for when in ("start", "end") if (table := gradient_table(twins, when)).rows],
+        notes=[f"{what}: {line}" for what, line in commands(trial, study.study_name, storage)],
+        reading=READING,
+        figures=draw,
+    )
+
+
+def trial_findings(study: Study, number: int, storage: str | None = None) -> Findings:
+    """The findings of a study that are about one trial."""
+    return Findings(study.study_name, None, None, (trial_section(study, number, storage),), trial=number)
+
+
+def families(trials: Sequence[TrialRecord]) -> list[list[TrialRecord]]:
+    """The trials with their twins: those of one draw, in a confirmation of one recipe and seed, in the order
+    of their arms; a trial without a draw is alone."""
+    found: dict[tuple[int, int], list[TrialRecord]] = defaultdict(list)
+    for trial in trials:
+        alone = trial.group is None
+        found[(-1, trial.number) if alone else (trial.group or 0, trial.replicate)].append(trial)
+    return [
+        [one for arm in in_order({one.arm for one in family}) for one in family if one.arm == arm]
+        for family in found.values()
+    ]
+
+
+def trial_sentence(trial: TrialRecord, twins: Sequence[TrialRecord], baseline: str) -> str:
+    """What a trial is and what came of it, in a sentence."""
+    text = f"Trial {trial.number}: {trial.architecture_words}"
+    if why := reason(trial):
+        return f"{text}: {trial.ended}, {why}."
+    if not trial.is_finished:
+        return f"{text}: {trial.trial.state.name.lower()}."
+    text += f": {percent(trial.val_accuracy)} % of the validation images, {trial.ended}"
+    other = next((one for one in twins if one.arm == baseline and one is not trial), None)
+    if other is not None and other.ran_to_the_end and trial.ran_to_the_end:
+        gain = points(100 * (trial.score - other.score))
+        text += f"; {gain} points against its {look(baseline).label} twin, trial {other.number}"
+    return f"{text}."
+
+
+def twin_rows(trial: TrialRecord, twins: Sequence[TrialRecord]) -> TextTable:
+    """A trial beside its twins."""
+    rows = tuple(
+        (
+            f"#{one.number}" + " (this)" * (one is trial),
+            look(one.arm).label,
+            percent(one.val_accuracy),
+            percent(one.train_accuracy),
+            one.ended,
+            str(one.epochs),
+            one.cause,
+        )
+        for one in twins
+    )
+    columns = ("trial", "arm", "val, %", "train, %", "ended", "epochs", "why")
+    return TextTable("The same recipe, weights and batches as each arm", columns, rows, words=2)
+
+
+def gradient_table(twins: Sequence[TrialRecord], when: str) -> TextTable:
+    """log10 of the gradient norm along the convs; `when`: start or end."""
+    measured = [one for one in twins if one.gradients.get(when)]
+    convs = max((len(one.gradients[when]) for one in measured), default=0)
+    shown = sorted({round(i * (convs - 1) / (MOST_ROWS - 1)) for i in range(MOST_ROWS)}) if convs else []
+    rows = tuple((str(i + 1), *(_tenths(one.gradients[when], i) for one in measured)) for i in shown)
+    columns = ("conv", *(f"{look(one.arm).label}, #{one.number}" for one in measured))
+    words = "at the start of training" if when == "start" else "in the end"
+    return TextTable(f"log10 of the gradient norm, {words}", columns, rows)
+
+
+def _tenths(values: Sequence[float], i: int) -> str:
+    return f"{values[i]:.1f}".replace("-", "−") if i < len(values) else "-"
+
+
+def commands(trial: TrialRecord, study: str, storage: str | None) -> list[tuple[str, str]]:
+    """What can be done with a trial, and the command that does it."""
+    if not trial.is_finished or not trial.architecture_json:
+        return []
+    named = [str(trial.number), "--name", study]
+    report = ["--name", study, "--trial", str(trial.number)]
+    return [
+        ("Its gradients and its twins", command_line("report", report, storage)),
+        ("Again, bit for bit on a CPU", command_line("repeat", named, storage)),
+        ("With one thing changed", command_line("repeat", [*named, "--depth", "+6"], storage)),
+    ]
+
+
+def trial_note(
+    trial: TrialRecord, twins: Sequence[TrialRecord], baseline: str, study: str, study_id: int
+) -> str:
+    """The note of a trial in Markdown: short, since every look at a study reads those of all trials."""
+    parts = [f"**{trial_sentence(trial, twins, baseline)}**"]
+    if others := [one for one in twins if one is not trial]:
+        told = [
+            f"#{one.number} {look(one.arm).label} {percent(one.val_accuracy)} % ({one.ended})"
+            for one in others
+        ]
+        parts.append(f"Twins: {', '.join(told)}")
+    if kept := trial.artifacts:
+        address = f"/artifacts/{study_id}/{trial.trial_id}"
+        files = [f"[{name}]({address}/{key})" for name, key in sorted(kept.items())]
+        parts.append(f"Kept: {', '.join(files)}")
+    parts += [f"{what}: `{line}`" for what, line in commands(trial, study, None)]
+    return "\n\n".join(parts)
