@@ -11,9 +11,11 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
+from search.errors import SpecError
 from search.storage.studies import confirmation_name, find
 from search.storage.study_record import REPEATS, StudyRecord, record_of_study
 from search.views.findings import findings_of
+from search.views.trial_section import trial_findings
 from search.web.page import Links, card, foreign_card, study_body, title_of
 
 LEAST_SECONDS = 3.0
@@ -47,6 +49,21 @@ class Seen:
     """Whether it holds repeats, which stand below all else."""
     latest: float
     """When its last trial began or ended, in seconds since 1970."""
+
+
+def links_between(ids: dict[str, int]) -> Links:
+    """Addresses on this site. `ids`: keys of studies by their names."""
+
+    def link(beginning: str, name: str, end: str = "") -> str:
+        return f"{beginning}/studies/{ids[name]}{end}" if name in ids else ""
+
+    return Links(
+        study=lambda name: link("", name),
+        trial=lambda name, number: link("", name, f"/trials/{number}"),
+        dashboard=lambda name, number: link(
+            "/dashboard", name, "" if number is None else f"/trials?numbers={number}"
+        ),
+    )
 
 
 class Answers:
@@ -111,15 +128,17 @@ class Answers:
         latest = max(times).timestamp() if times else 0.0
         return Seen(study_id, (stored.budget, *states), stored.kind == REPEATS, latest)
 
-    def _page(self, name: str, ids: dict[str, int]) -> Page:
-        def link(beginning: str, name: str, end: str = "") -> str:
-            return f"{beginning}/studies/{ids[name]}{end}" if name in ids else ""
+    def trial(self, study_id: int, number: int) -> tuple[str, str]:
+        """Title and page of a trial, made when it is asked for. Raises SpecError where there is none."""
+        try:
+            name = self.storage.get_study_name_from_id(study_id)
+        except KeyError:
+            raise SpecError(f"there is no study {study_id} in this database") from None
+        findings = trial_findings(find(self.storage, name), number)
+        return title_of(findings), study_body(findings, links_between({name: study_id}))
 
-        links = Links(
-            study=lambda name: link("", name),
-            trial=lambda name, number: link("/dashboard", name, f"/trials?numbers={number}"),
-            dashboard=lambda name: link("/dashboard", name),
-        )
+    def _page(self, name: str, ids: dict[str, int]) -> Page:
+        links = links_between(ids)
         study = find(self.storage, name)
         if record_of_study(study).spec is None:
             shown = foreign_card(name, len(study.get_trials(deepcopy=False)), links)

@@ -46,8 +46,8 @@ class Links:
     """The page of a study, by its name."""
     trial: Callable[[str, int], str] = lambda name, number: ""
     """The page of a trial, by its study's name and its number."""
-    dashboard: Callable[[str], str] = lambda name: ""
-    """A study in optuna-dashboard, by its name."""
+    dashboard: Callable[[str, int | None], str] = lambda name, number: ""
+    """A study in optuna-dashboard, by its name, or one of its trials."""
 
 
 NOWHERE = Links()
@@ -80,6 +80,8 @@ def document(title: str, head: str, body: str, end: str = "") -> str:
 
 def title_of(findings: Findings) -> str:
     """The study, and what its arms are held against; repeats are held against nothing."""
+    if findings.trial is not None:
+        return f"{findings.study}, trial {findings.trial}"
     judged = findings.evidence or findings.verdicts
     return findings.study + (f": architectures against {look(judged.baseline).noun}s" if judged else "")
 
@@ -88,7 +90,7 @@ def card(findings: Findings, links: Links) -> str:
     """The answer of a study: sentence, the figure and the tables that it rests on, what to do next."""
     first, own = findings.sections[0], findings.own
     more = _anchor(links.study(findings.study), "All figures and tables")
-    trials = _anchor(links.dashboard(findings.study), "Trials in optuna-dashboard")
+    trials = _anchor(links.dashboard(findings.study, None), "Trials in optuna-dashboard")
     parts = [_head(own.name, own.course, links.study(findings.study), "h2")]
     for section in findings.sections:
         shown = section if section is first else None
@@ -101,7 +103,7 @@ def card(findings: Findings, links: Links) -> str:
 
 def foreign_card(name: str, trials: int, links: Links) -> str:
     """A study that another program made: it can be looked at, and nothing is said of it."""
-    there = _anchor(links.dashboard(name), "look at it in optuna-dashboard")
+    there = _anchor(links.dashboard(name, None), "look at it in optuna-dashboard")
     return (
         f'<article class="card"><h2>{escape(name)}</h2><p class="facts">not made by archsearch, '
         f"{trials:,} trials: {there}</p></article>\n"
@@ -112,8 +114,8 @@ def study_body(findings: Findings, links: Links = NOWHERE) -> str:
     """All that is to be said of a study."""
     own = findings.own
     parts = [_head(own.name, own.course, "", "h1")]
-    if there := links.dashboard(findings.study):
-        parts.append(f'<p class="links">{_anchor(there, "Trials in optuna-dashboard")}</p>')
+    if there := links.dashboard(findings.study, findings.trial):
+        parts.append(f'<p class="links">{_anchor(there, "In optuna-dashboard")}</p>')
     parts += [
         _said(section) + _answer(section, links) + _details(section, links) for section in findings.sections
     ]

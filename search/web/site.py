@@ -13,11 +13,13 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import plotly  # type: ignore[import-untyped]
 
+from search.errors import SpecError
 from search.web.answers import Answers
 from search.web.guard import READS
 from search.web.page import asset, document
 
 STUDY = re.compile(r"/studies/(\d+)/?")
+TRIAL_PAGE = re.compile(r"/studies/(\d+)/trials/(\d+)/?")
 TYPES = {"css": "text/css", "js": "text/javascript"}
 FOREVER = ("Cache-Control", "max-age=31536000, immutable")
 PLOTLY = f"/assets/plotly-{plotly.__version__}.js"
@@ -51,6 +53,8 @@ class Site:
             return self._page(environ, start, "archsearch", self._index())
         if study := STUDY.fullmatch(path):
             return self._study(environ, start, int(study[1]))
+        if trial := TRIAL_PAGE.fullmatch(path):
+            return self._trial(environ, start, int(trial[1]), int(trial[2]))
         if path.startswith("/assets/"):
             return _asset(environ, start, path)
         if path == "/dashboard" or path.startswith("/dashboard/"):
@@ -73,6 +77,18 @@ class Site:
             gone = f'{back}<p class="sentence">There is no study {study_id} in this database.</p>'
             return self._page(environ, start, "archsearch", gone, "404 Not Found")
         return self._page(environ, start, page.title, f'{back}<article class="whole">{page.body}</article>')
+
+    def _trial(
+        self, environ: WSGIEnvironment, start: StartResponse, study_id: int, number: int
+    ) -> Iterable[bytes]:
+        back = f'<nav><a href="/studies/{study_id}">← The study</a></nav>'
+        try:
+            found = self.answers.trial(study_id, number)
+        except SpecError as error:
+            gone = f'{back}<p class="sentence">{escape(str(error))}</p>'
+            return self._page(environ, start, "archsearch", gone, "404 Not Found")
+        title, body = found
+        return self._page(environ, start, title, f'{back}<article class="whole">{body}</article>')
 
     def _page(
         self, environ: WSGIEnvironment, start: StartResponse, title: str, body: str, status: str = "200 OK"

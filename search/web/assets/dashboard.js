@@ -1,7 +1,8 @@
 // Above optuna-dashboard: the way back to the answer, and what read-only means.
 "use strict";
 const readOnly = document.currentScript.dataset.rights === "read-only";
-const HINT = "read-only: start search.dashboard with --allow-writes to create, rename, delete or write notes";
+const HINT = "Read-only: start search.dashboard with --allow-writes to create, rename, delete or write notes.";
+const CHANGES = /^(create|rename|delete|remove|upload|edit|save|new)\b/i;
 
 function bar() {
   const line = document.createElement("div");
@@ -10,17 +11,31 @@ function bar() {
   line.append(back);
   if (readOnly) {
     const hint = document.createElement("span");
-    hint.textContent = `Read-only: what creates, renames, deletes or writes needs --allow-writes.`;
+    hint.textContent = HINT;
     line.append(hint);
   }
   document.body.prepend(line);
-  const follow = () => {
-    const study = location.pathname.match(/\/studies\/(\d+)/);
-    back.href = study ? `/studies/${study[1]}` : "/";
-    back.textContent = study ? "← The answer of this study" : "← Answers of all studies";
-  };
-  follow();
-  setInterval(follow, 500); // its pages change without a load
+  follow(back);
+  setInterval(follow, 500, back); // its pages change without a load
+}
+
+function follow(back) {
+  const study = location.pathname.match(/\/studies\/(\d+)/);
+  const trial = new URLSearchParams(location.search).get("numbers");
+  const one = study && /^\d+$/.test(trial || "") ? `/trials/${trial}` : "";
+  back.href = study ? `/studies/${study[1]}${one}` : "/";
+  back.textContent = one ? `← Trial ${trial} and its twins` : study ? "← The answer of this study" : "← All answers";
+  if (readOnly) document.querySelectorAll("button").forEach(refuse);
+}
+
+function refuse(button) {
+  // a button that the server would refuse says so before it is pressed
+  const name = button.getAttribute("aria-label") || button.textContent.trim();
+  if (CHANGES.test(name) && !button.dataset.archsearch) {
+    button.dataset.archsearch = "refused";
+    button.title = HINT;
+    button.addEventListener("click", (event) => event.stopImmediatePropagation() || event.preventDefault(), true);
+  }
 }
 
 document.readyState === "loading" ? addEventListener("DOMContentLoaded", bar) : bar();
