@@ -69,7 +69,8 @@ def degradation(evidence: Evidence, trials: Sequence[TrialRecord], sentence: str
                     x=[round(trial.depth * shift, 1) for trial in own],
                     y=[percent_of(share) for share in shares],
                     mode="markers", marker={"color": look(arm).color, "size": 4, "opacity": 0.35},
-                    hoverinfo="x+y", showlegend=False, **on_panel(panel),
+                    text=[f"#{trial.number}" for trial in own], hoverinfo="x+y+text", showlegend=False,
+                    **on_panel(panel),
                 )
             )  # fmt: skip
             figure.add_trace(_medians([level for level in evidence.levels if level.arm == arm], panel, shift))

@@ -43,7 +43,8 @@ def gradients(trials: Sequence[TrialRecord]) -> go.Figure:
                     go.Scatter(
                         x=[trial.depth for trial in own],
                         y=[None if value is None else round(value, digits) for value in values],
-                        mode="markers", showlegend=False, hoverinfo="x+y", **on_panel(panel),
+                        text=[f"#{trial.number}" for trial in own],
+                        mode="markers", showlegend=False, hoverinfo="x+y+text", **on_panel(panel),
                         marker={
                             "color": CAUSE_COLORS[cause], "symbol": look(arm).symbol, "size": 7,
                             "opacity": 0.8, "line": {"width": 0.5, "color": "#333333"},

@@ -173,7 +173,7 @@ def _sentence(text: str) -> str:
 def _answer(section: Section, links: Links, figures: int | None = None) -> str:
     """The first figures, or all, and the tables that answer."""
     drawn = [(key, figure) for key, figure in section.figures().items() if not is_table(figure)]
-    plots = [_figure(f"{section.name}-{key}", figure, section.sentence) for key, figure in drawn[:figures]]
+    plots = [_figure(f"{section.name}-{key}", figure, section, links) for key, figure in drawn[:figures]]
     first, *others = [_table(table, section, links) for table in section.answer] or [""]
     return (
         f'<div class="answer"><div>{first}</div>{"".join(plots[:1])}</div>{"".join(others)}'
@@ -188,18 +188,20 @@ def _details(section: Section, links: Links) -> str:
     return f'{tables}<div class="how">{notes}{reading}</div>\n'
 
 
-def _figure(key: str, figure: go.Figure, sentence: str) -> str:
+def _figure(key: str, figure: go.Figure, section: Section, links: Links) -> str:
     """A figure for the script to draw; its title is text, which wraps. The first one has the sentence for a
-    title where nothing else says it, which here stands above."""
+    title where nothing else says it, which here stands above. Dots lead to their trials."""
     values = json.loads(figure.to_json())
     layout = values["layout"]
     title = layout.pop("title", {}).get("text", "").replace("<br>", " ")
     layout.pop("template", None)
-    if title == sentence:
+    if title == section.sentence:
         title = "Accuracy by depth"
+    trials = links.trial(section.name, 0).removesuffix("0")
     data = json.dumps(values, separators=(",", ":")).replace("<", "\\u003c")
     return (
-        f'<figure id="{escape(key)}"><figcaption>{escape(title)}</figcaption><div class="plot"></div>'
+        f'<figure id="{escape(key)}" data-trials="{escape(trials)}">'
+        f'<figcaption>{escape(title)}</figcaption><div class="plot"></div>'
         f'<script type="application/json">{data}</script></figure>\n'
     )
 

@@ -54,6 +54,13 @@ function draw(figure) {
   if (place.clientWidth < NARROW && layout.xaxis2) stacked(layout);
   place.style.minHeight = `${layout.height}px`;
   Plotly.react(place, data, layout, { displayModeBar: false, responsive: true });
+  if (figure.dataset.trials) {
+    place.removeAllListeners("plotly_click");
+    place.on("plotly_click", (event) => {
+      const trial = /^#(\d+)$/.exec(event.points[0].text || "");
+      if (trial) location.href = figure.dataset.trials + trial[1];
+    });
+  }
 }
 
 function drawAll() {
