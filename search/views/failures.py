@@ -12,11 +12,11 @@ FAILED = ("error", "lost", "oom", "infeasible")
 """Outcomes of trials that were not trained, or not to an end that says something."""
 NAMED = 3
 """Trials that are named of those that failed for one reason."""
-LONGEST = 160
+_LONGEST = 160
 """Characters of a reason."""
 
 
-def reason(trial: TrialRecord) -> str:
+def why_failed(trial: TrialRecord) -> str:
     """Why a trial failed; empty where it did not."""
     last = [line.strip() for line in (trial.error or "").splitlines() if line.strip()][-1:]
     text = {
@@ -25,7 +25,7 @@ def reason(trial: TrialRecord) -> str:
         "oom": "too little memory",
         "infeasible": "more parameters than space.max_params",
     }.get(trial.outcome or "", "")
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 def failed_lines(trials: Sequence[TrialRecord]) -> list[str]:
@@ -33,7 +33,7 @@ def failed_lines(trials: Sequence[TrialRecord]) -> list[str]:
     found: dict[tuple[str, str], list[int]] = defaultdict(list)
     for trial in trials:
         if trial.outcome in FAILED:
-            found[trial.outcome, reason(trial)].append(trial.number)
+            found[trial.outcome, why_failed(trial)].append(trial.number)
     return [
         f"{plural(len(numbers), 'trial')} ended with {outcome}: {why} ({_named(numbers)})"
         for (outcome, why), numbers in sorted(found.items(), key=lambda item: (-len(item[1]), item[1]))

@@ -97,14 +97,17 @@ class Findings:
 
     def to_json(self) -> str:
         """The JSON that `python -m search.report --json` prints."""
-        search = None
+        search = confirmation = None
+        if self.verdicts:
+            said = next(section.sentence for section in self.sections if section.kind == "confirmation")
+            confirmation = {"sentence": said, **self.verdicts.to_json()}
         if self.evidence:
             search = {"sentence": self.own.sentence, "next": self.own.next, **asdict(self.evidence)}
         values: dict[str, Any] = {
             "version": VERSION,
             "study": self.study,
             "search": search,
-            "confirmation": self.verdicts.to_json() if self.verdicts else None,
+            "confirmation": confirmation,
         }
         return json.dumps(values, indent=1, allow_nan=False)
 

@@ -214,13 +214,13 @@ FIGURES: dict[str, Callable[[SearchView], go.Figure]] = {
     "archsearch-1-degradation": lambda view: degradation(view.evidence, view.trials, view.sentence),
     "archsearch-2-beats": lambda view: table_figure(duel_table(view.evidence)),
     "archsearch-3-pairs": lambda view: pairs(view.evidence.baseline, view.trials),
-    "archsearch-4-layers": lambda view: layers(deep_twins(view.evidence.baseline, view.trials)),
-    "archsearch-5-gradients": lambda view: gradients(view.trials),
-    "archsearch-6-cost": lambda view: cost(view.trials),
-    "archsearch-7-budget": lambda view: budget(view.evidence),
-    "archsearch-8-fairness": lambda view: table_figure(
+    "archsearch-4-conv-gradients": lambda view: layers(deep_twins(view.evidence.baseline, view.trials)),
+    "archsearch-4-gradients": lambda view: gradients(view.trials),
+    "archsearch-5-cost": lambda view: cost(view.trials),
+    "archsearch-6-budget": lambda view: budget(view.evidence),
+    "archsearch-7-fairness": lambda view: table_figure(
         account_table(view.evidence.ledger, view.evidence.unequal)
     ),
-    "archsearch-9-curves": lambda view: curves(view.evidence.baseline, view.trials),
+    "archsearch-8-curves": lambda view: curves(view.evidence.baseline, view.trials),
 }
 """To add a figure, add a line: its name, which says its place, and what draws it."""

@@ -15,7 +15,7 @@ from search.analysis.verdicts import Verdicts
 from search.design.plan import Plan
 from search.storage.trial_record import TrialRecord
 from search.views.confirmation_tables import champion_table, confirmed, plan_table, verdict_table
-from search.views.failures import failed_lines, reason
+from search.views.failures import failed_lines, why_failed
 from search.views.findings import Findings
 from search.views.sentence import sentence
 from search.views.tables import duel_table, winner_table
@@ -136,7 +136,7 @@ def progress_line(trial: TrialRecord) -> str:
     outcome = f"pruned at {trial.epochs}" if trial.outcome == "pruned" else trial.ended
     seconds = "" if trial.train_seconds is None else f"{trial.train_seconds:.1f} s"
     replicate = "" if trial.replicate_of is None else f"  replicate of {trial.replicate_of}"
-    why = reason(trial)
+    why = why_failed(trial)
     return (
         f"#{trial.number:<3} {trial.arm or '?':<8} {trial.depth or '?':>3} convs {widths:<9} "
         f"{trial.num_params or 0:>9,} params {percent(trial.val_accuracy):>5} % "

@@ -13,7 +13,7 @@ from search.analysis.course import course_of
 from search.errors import SpecError
 from search.storage.study_record import record_of_study
 from search.storage.trial_record import TrialRecord, records_of
-from search.views.failures import reason
+from search.views.failures import why_failed
 from search.views.findings import Findings, Section
 from search.views.tables import TextTable
 from search.views.words import command_line, percent, points
@@ -21,9 +21,9 @@ from search.views.words import command_line, percent, points
 if TYPE_CHECKING:
     import plotly.graph_objects as go  # type: ignore[import-untyped]
 
-MOST_ROWS = 12
+_MOST_ROWS = 12
 """Convs whose gradients a table shows, evenly spread."""
-READING = (
+TRIAL_READING = (
     "Twins have the same recipe, initial weights, images and batches; only the block differs. The gradient "
     "norm of a conv is that of its weights' gradient after one step: equal along the convs where the signal "
     "arrives, falling towards the first where it vanishes, growing where it explodes."
@@ -53,7 +53,7 @@ def trial_section(study: Study, number: int, storage: str | None = None) -> Sect
         answer=[twin_rows(trial, twins)] if len(twins) > 1 else [],
         details=[table for when in ("start", "end") if (table := gradient_table(twins, when)).rows],
         notes=[f"{what}: {line}" for what, line in commands(trial, study.study_name, storage)],
-        reading=READING,
+        reading=TRIAL_READING,
         figures=draw,
     )
 
@@ -79,7 +79,7 @@ def families(trials: Sequence[TrialRecord]) -> list[list[TrialRecord]]:
 def trial_sentence(trial: TrialRecord, twins: Sequence[TrialRecord], baseline: str) -> str:
     """What a trial is and what came of it, in a sentence."""
     text = f"Trial {trial.number}: {trial.architecture_words}"
-    if why := reason(trial):
+    if why := why_failed(trial):
         return f"{text}: {trial.ended}, {why}."
     if not trial.is_finished:
         return f"{text}: {trial.trial.state.name.lower()}."
@@ -113,7 +113,7 @@ def gradient_table(twins: Sequence[TrialRecord], when: str) -> TextTable:
     """log10 of the gradient norm along the convs; `when`: start or end."""
     measured = [one for one in twins if one.gradients.get(when)]
     convs = max((len(one.gradients[when]) for one in measured), default=0)
-    shown = sorted({round(i * (convs - 1) / (MOST_ROWS - 1)) for i in range(MOST_ROWS)}) if convs else []
+    shown = sorted({round(i * (convs - 1) / (_MOST_ROWS - 1)) for i in range(_MOST_ROWS)}) if convs else []
     rows = tuple((str(i + 1), *(_tenths(one.gradients[when], i) for one in measured)) for i in shown)
     columns = ("conv", *(f"{look(one.arm).label}, #{one.number}" for one in measured))
     words = "at the start of training" if when == "start" else "in the end"

@@ -15,7 +15,7 @@ from search.storage.internals import storage_of, study_id_of
 from search.storage.studies import beside
 from search.storage.study_record import PUBLISHED, record_of_study
 from search.storage.trial_record import TrialRecord, finished, records_of
-from search.views.findings import Section, findings_of
+from search.views.findings import Findings, findings_of
 from search.views.trial_section import families, trial_note
 
 LEAST_SECONDS = 15.0
@@ -74,17 +74,17 @@ def _is_published(study: Study) -> bool:
 
     trials = records_of(study)
     count, stored = finished(trials), record_of_study(study)
-    section = findings_of(study).own
+    findings = findings_of(study)
     draft = _Draft(study)
     before = get_note(draft.study)
-    body = with_theirs(note(section), before)
+    body = with_theirs(note(findings), before)
     if body != before:
         save_note(draft.study, body)
     for trial_id, text in trial_notes(trials, stored.baseline, study).items():
         before = note_of(draft.stored, trial_id)
         if (body := with_theirs(text, before)) != before:
             draft.rows |= note_rows(draft.stored, trial_id, body)
-    for name, figure in section.figures().items():
+    for name, figure in findings.own.figures().items():
         save_plotly_graph_object(draft.study, figure, graph_object_id=name)
     values = {**draft.changed(), PUBLISHED: count}
     was = {key: draft.stored[key] for key in values if key in draft.stored}
@@ -101,10 +101,11 @@ def _is_published(study: Study) -> bool:
     return now == was or now.get(PUBLISHED, 0) > count
 
 
-def note(section: Section) -> str:
-    """The note of a study in Markdown."""
+def note(findings: Findings) -> str:
+    """The note of a study in Markdown: all sentences, the confirmed one first, then its own tables."""
+    section = findings.own
     body = [
-        f"**{section.sentence}**",
+        *(f"**{each.sentence}**" for each in findings.sections),
         *([f"Next: `{section.next}`"] if section.next else []),
         *(table.markdown() for table in section.tables),
         *section.notes,

@@ -20,9 +20,9 @@ from search.storage.connections import watch
 from search.storage.urls import shown_url
 from search.web.answers import Answers
 from search.web.dashboard_internals import read_notes_by_key, sort_figures
+from search.web.front import Site
 from search.web.guard import Guard, host_name, is_loopback
 from search.web.passwords import Logins, read_logins
-from search.web.site import Site
 
 BODY_BYTES, REFUSED_BODY_BYTES = 128 << 20, 1 << 20
 """Largest body of a request, where studies may be changed and where not."""

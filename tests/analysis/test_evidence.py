@@ -191,8 +191,11 @@ def test_the_schema_is_frozen() -> None:
     )  # fmt: skip
     level = dict.fromkeys(("arm", "band", "trials", "to_the_end", "best"))
     evidence = dataclasses.asdict(evidence_of(study_of(60)))
-    winner = dict.fromkeys(("arm", "trial", "depth", "architecture", "val", "twin", "twin_val", "difference"))
-    assert VERSION == 4
+    winner = dict.fromkeys(
+        ("arm", "trial", "depth", "architecture", "outline", "val", "twin", "twin_val", "difference", "params",
+         "macs", "weights")
+    )  # fmt: skip
+    assert VERSION == 5
     assert shape_of(evidence) == {
         **dict.fromkeys(("exploratory", "finished", "to_the_end", "baseline", "grouped", "noise")),
         "arms": [None],

@@ -302,7 +302,9 @@ def test_four_rivals_are_told_apart_also_those_that_are_not_installed_here() -> 
         trials = ended_runs(five, lambda run: 0.5 + gains[run.arm])
         here = judge(five, records(trials), 0)
     there = judge(five, records(trials), 0)
-    assert here == there
+    unknown = tuple(replace(one, outline="") for one in here.standings if one.arm in ("gated", "halved"))
+    assert unknown == tuple(one for one in there.standings if one.arm in ("gated", "halved"))
+    assert replace(here, standings=()) == replace(there, standings=())
     rivals = list(dict.fromkeys(v.arm for v in here.versus))
     assert rivals == ["plain", "residual", "gated", "halved"]
     assert [v.result.mean if v.result else None for v in here.versus if (v.recipe, v.depth) == (OWN, 9)] == [
@@ -359,7 +361,8 @@ def test_the_schema_is_frozen(full: Verdicts) -> None:
         "standings": [
             dict.fromkeys(
                 ("arm", "depth", "search_trial", "search_depth", "candidates", "selected_val", "runs", "val",
-                 "test", "test_sd", "train", "failed", "fisher_p", "grad_ratio", "feature_cosine")
+                 "test", "test_sd", "train", "failed", "fisher_p", "grad_ratio", "feature_cosine",
+                 "outline", "params", "macs")
             ) | {"causes": {"unknown": None}}
         ],
         "ledger": [

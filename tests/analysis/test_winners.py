@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 from optuna.trial import TrialState
 
+from search.analysis.bands import depth_band
 from search.analysis.winners import MOST, winners_of
 from tests.support.made_trials import deep_pairs, made, records
 
@@ -29,7 +32,7 @@ def test_a_run_that_did_not_learn_wins_nothing() -> None:
     assert [winner.trial for winner in winners_of(records(trials), "plain")] == [2]
 
 
-def test_deep_ones_come_first_and_of_these_the_most_accurate() -> None:
+def test_deep_bands_come_first_and_of_each_the_most_accurate() -> None:
     trials = []
     for group, (depth, value) in enumerate([(7, 0.99), (41, 0.7), (41, 0.9), (27, 0.8), (7, 0.98)]):
         trials += [
@@ -38,12 +41,23 @@ def test_deep_ones_come_first_and_of_these_the_most_accurate() -> None:
         ]
     found = winners_of(records(trials), "plain")
     assert [(winner.depth, round(winner.val)) for winner in found] == [
-        (41, 90), (27, 80), (41, 70), (7, 99), (7, 98),
+        (41, 90), (41, 70), (27, 80), (7, 99), (7, 98),
     ]  # fmt: skip
 
 
-def test_as_many_are_named_as_one_reads() -> None:
-    assert len(winners_of(records(deep_pairs(3 * MOST)), "plain")) == MOST
+def test_as_many_are_named_of_a_band_as_one_reads() -> None:
+    found = winners_of(records(deep_pairs(9 * MOST)), "plain")
+    bands = [depth_band(winner.depth) for winner in found]
+    assert max(bands.count(band) for band in bands) == MOST
+    assert len(set(bands)) > 1
+
+
+def test_price_and_weights_are_told_where_they_are_known() -> None:
+    ours = made(1, "preact", 0.9, macs=5000)
+    ours.system_attrs["artifacts:k1"] = json.dumps({"filename": "weights.pt", "artifact_id": "k1"})
+    [winner] = winners_of(records([made(0, "plain", 0.5), ours]), "plain")
+    assert (winner.params, winner.macs, winner.weights) == (1234, 5000, "k1")
+    assert winner.outline == "16×3, none"
 
 
 def test_winners_beat_whatever_is_the_baseline() -> None:

@@ -106,7 +106,7 @@ def test_a_confirmation_ends_with_where_to_look(tmp_path: Path, tiny: StudySpec)
         "look at it:  python -m search.dashboard --open",
         "a page:      python -m search.report --name=tiny-confirm --html=tiny-confirm.html",
     ]
-    assert any("Test accuracy against plain" in line for line in lines)
+    assert any("Against plain on test images" in line for line in lines)
 
 
 def test_a_confirmation_that_was_stopped_says_how_to_go_on(tmp_path: Path, tiny: StudySpec) -> None:

@@ -44,6 +44,8 @@ class Office:
         office = self
 
         class Pool:
+            last_words = "what it said last"
+
             def __init__(self, job: Job, slots: list[Slot], say: Any) -> None:
                 assert job is office.job
                 office.worked.append(("pool", len(slots)))

@@ -12,7 +12,8 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
 from search.cli import progress
-from search.cli.progress import SHOWN, Progress
+from search.cli.progress import QUIET_SECONDS, SHOWN, Progress
+from search.views.words import minutes
 from tests.support.made_trials import made
 
 
@@ -100,7 +101,7 @@ def test_the_time_that_is_left_is_judged_by_what_was_done_meanwhile(clock: Clock
     ("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (3599, "59:59"), (3661, "1:01:01")]
 )
 def test_times_are_clocks(seconds: float, text: str) -> None:
-    assert progress._minutes(seconds) == text
+    assert minutes(seconds) == text
 
 
 def test_quiet_tells_of_no_trial(clock: Clock) -> None:
@@ -146,8 +147,18 @@ def test_on_a_terminal_the_screen_has_counts_the_last_trials_and_the_best() -> N
     assert "tiny: 12 of 20 trials" in text
     assert "12 complete; 1 running" in text
     told = [f"#{number} " for number in range(13) if f"#{number} " in text]
-    assert told == [f"#{number} " for number in range(12 - SHOWN, 12)]
+    assert told == [f"#{number} " for number in range(12 - SHOWN, 13)]
+    assert "running #12  plain      7 convs  epoch 0" in text
+    assert text.count("best of its arm") == 2
     assert "best: plain 45.0 % (15 convs, trial 11); preact 60.0 % (7 convs, trial 10)" in text
+
+
+def test_a_log_is_told_of_trials_that_run_where_nothing_ends(clock: Clock) -> None:
+    study = Followed(made(0, "plain", state=TrialState.RUNNING))
+    screen, followed = follow(study, 3)
+    for clock.now in (1.0, QUIET_SECONDS + 1, QUIET_SECONDS + 2):
+        followed.update()
+    assert shown(screen) == ["running: #0   plain      7 convs  epoch 0"]
 
 
 def test_a_screen_without_a_trial_says_so() -> None:

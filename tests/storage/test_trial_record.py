@@ -46,6 +46,7 @@ VALUES: dict[str, tuple[str, Any, Any]] = {
     "cause": ("cause", "vanished", "unknown"),
     "grad_ratio": ("grad_ratio", -3.5, None),
     "feature_cosine": ("feature_cosine", 0.4, None),
+    "gradients": ("gradients", {"start": [-1.25, 0.5]}, {}),
     "diagnostics": ("diagnostics", {"start": {"grad_ratio": None}}, {}),
     "curve": ("curve", {"val_accuracy": [0.5, None]}, {}),
     "error": ("error", "Traceback", None),

@@ -17,7 +17,7 @@ from tests.support.training import small
 
 START = Measures(
     grad_ratio=-1.234567, grad_slope=-0.1, update_ratio=0.01, feature_cosine=0.456789, stable_rank=3.0,
-    output_std=1.5, block_growth=0.25, dead_share=0.125,
+    output_std=1.5, block_growth=0.25, dead_share=0.125, conv_gradients=(-1.236, 0.5),
 )  # fmt: skip
 END = replace(START, grad_ratio=-9.87654, feature_cosine=0.987654, output_std=math.inf)
 
@@ -33,6 +33,7 @@ def test_every_attribute_comes_from_its_own_number() -> None:
     stored = dict(ending.attributes)
     assert stored.pop("val_accuracy") == ending.value
     diagnostics = stored.pop("diagnostics")
+    assert stored.pop("gradients") == {"start": [-1.24, 0.5], "end": [-1.24, 0.5]}
     assert stored == {
         "outcome": "complete",
         "epochs": 5,
@@ -45,7 +46,8 @@ def test_every_attribute_comes_from_its_own_number() -> None:
         "grad_ratio": -1.235,
         "feature_cosine": 0.4568,
     }
-    assert diagnostics["start"] == asdict(START) | {"grad_ratio": -1.235, "feature_cosine": 0.4568}
+    measured = {name: x for name, x in asdict(START).items() if name != "conv_gradients"}
+    assert diagnostics["start"] == measured | {"grad_ratio": -1.235, "feature_cosine": 0.4568}
     assert diagnostics["end"]["grad_ratio"] == -9.877
     assert diagnostics["end"]["output_std"] is None, "JSON has no infinity"
     json.dumps(ending.attributes, allow_nan=False)

@@ -11,13 +11,14 @@ from search.analysis.verdicts import OWN, Contrast, Standing, Verdicts, Versus, 
 from search.design.plan import Plan, PlannedRun
 from search.stats.paired import Comparison, compare_family
 from search.views.confirmation_tables import (
-    confirmation_tables,
+    champion_table,
     confirmed,
     contrast_table,
     fairness_table,
     plan_table,
     spent,
     standing_table,
+    twin_table,
     verdict_table,
 )
 from tests.support.made_trials import records
@@ -99,12 +100,12 @@ def test_seeds_that_were_added_after_looking_are_told() -> None:
     )
 
 
-def test_verdicts_are_listed_own_recipes_first_then_twins(full: Verdicts) -> None:
+def test_verdicts_are_of_own_recipes_and_twins_have_a_table_of_theirs(full: Verdicts) -> None:
     table, rival = verdict_table(full), "pre-activation"
-    pairs = [("residual", "own"), (rival, "own"), ("residual", "plain's"), ("residual", "residual's")]
-    pairs += [(rival, "plain's"), (rival, "pre-act.'s")]
-    assert [row[:3] for row in table.rows] == [(*pair, str(depth)) for pair in pairs for depth in DEPTHS]
-    assert verdict_table(full, own_only=True).rows == table.rows[:6]
+    own = [("residual", "own"), (rival, "own")]
+    twins = [("residual", "plain's"), ("residual", "residual's"), (rival, "plain's"), (rival, "pre-act.'s")]
+    for found, pairs in ((table, own), (twin_table(full), twins)):
+        assert [row[:3] for row in found.rows] == [(*pair, str(depth)) for pair in pairs for depth in DEPTHS]
     assert table.rows[2][3:5] == ("beats", "+40")
     assert table.rows[2][6:] == ("0.006", "1.00", "10/0/0")
 
@@ -116,6 +117,7 @@ def test_twins_that_are_the_same_pairs_again_are_not_listed_again() -> None:
     assert [row[:3] for row in verdict_table(verdicts).rows] == [
         ("residual", "own", "9"), ("pre-activation", "own", "9"),
     ]  # fmt: skip
+    assert twin_table(verdicts).rows == ()
 
 
 def test_a_row_says_how_many_pairs_and_seeds_are_lacking(full: Verdicts) -> None:
@@ -136,7 +138,7 @@ def test_a_row_says_how_many_pairs_and_seeds_are_lacking(full: Verdicts) -> None
 
 def test_the_margin_and_the_baseline_stand_above_the_verdicts(full: Verdicts) -> None:
     assert verdict_table(replace(full, margin=2.5)).title == (
-        "Test accuracy against plain, points, margin 2.5: means of fresh seeds"
+        "Against plain on test images, points; margin 2.5; means of fresh seeds"
     )
 
 
@@ -144,7 +146,7 @@ def test_the_way_of_a_recipe_from_its_trial_to_test_is_told() -> None:
     standing = Standing(
         arm="preact", depth=45, search_trial=12, search_depth=41, candidates=5, selected_val=91.25, runs=10,
         val=88.84, test=87.6, test_sd=1.26, train=93.4, failed=2, fisher_p=0.0123, grad_ratio=-1.04,
-        feature_cosine=0.456, causes={"slow": 2, "fine": 8, "odd": 1},
+        feature_cosine=0.456, causes={"slow": 2, "fine": 8, "odd": 1}, outline="", params=None, macs=None,
     )  # fmt: skip
     bare = replace(
         standing, runs=0, val=None, test=None, test_sd=None, train=None, failed=0, fisher_p=None,
@@ -199,9 +201,9 @@ def test_what_each_arm_was_given_is_of_its_own_recipes(full: Verdicts) -> None:
 @pytest.mark.parametrize("count", [0, 1, 2, 8, 30, 210])
 def test_a_confirmation_in_any_state_has_its_tables(count: int) -> None:
     verdicts = judged(PLAN, noisy, most=count)
-    for table in confirmation_tables(verdicts):
-        assert table.rows
-        assert {len(row) for row in table.rows} == {len(table.columns)}, table.title
+    tables = verdict_table, champion_table, twin_table, standing_table, contrast_table
+    for table in (make(verdicts) for make in tables):
+        assert {len(row) for row in table.rows} <= {len(table.columns)}, table.title
         assert "| " in table.markdown()
     assert confirmed(verdicts)
 
@@ -229,9 +231,10 @@ def test_another_baseline_is_named() -> None:
         in confirmed(verdicts)
     )
     table = verdict_table(verdicts)
-    assert table.title.startswith("Test accuracy against residual, points")
+    assert table.title.startswith("Against residual on test images, points")
     assert {row[0] for row in table.rows} == {"plain", "pre-activation"}
-    assert {row[1] for row in table.rows} == {"own", "residual's", "plain's", "pre-act.'s"}
+    assert {row[1] for row in table.rows} == {"own"}
+    assert {row[1] for row in twin_table(verdicts).rows} == {"residual's", "plain's", "pre-act.'s"}
     assert [row[1] for row in contrast_table(verdicts).rows if row[1].startswith("interaction")] == [
         "interaction: test accuracy kept beyond residual"
     ] * 2

@@ -17,7 +17,7 @@ from search.views import confirmation_figures, search_figures
 from search.views.findings import VERSION, findings_of
 from search.views.reading import REPEATS_READING, confirmation_reading, search_reading
 from search.views.sentence import sentence
-from search.views.tables import search_tables
+from search.views.tables import duel_table, winner_table
 from tests.support.made_trials import deep_pairs, findings, made, records, study_of
 from tests.support.plans import RATES, choice, ended_runs, plan
 
@@ -46,16 +46,32 @@ def test_a_search_says_what_its_evidence_says() -> None:
     evidence = gather(records(trials), "plain")
     assert (found.study, found.evidence, found.verdicts) == ("shown", evidence, None)
     [section] = found.sections
-    assert section.title == f"shown: 60 trials, {evidence.to_the_end} trained to the end"
+    assert (section.kind, section.name) == ("search", "shown")
+    assert (section.course.finished, section.course.counted) == (60, "60 trials")
     assert section.sentence == sentence(evidence)
     assert section.next == "python -m search.confirm --name shown"
     again = findings_of(study_named("a b", trials), "postgresql://me:secret@host/db").sections[0]
     assert again.next == "python -m search.confirm --name 'a b' --storage 'postgresql://me:***@host/db'"
     own = study_named("own", trials, spec={"data": {"name": "folder"}})
     assert findings_of(own).sections[0].next == "python -m search.confirm --study FILE --name own"
-    assert list(section.tables) == search_tables(evidence)
+    assert section.tables[:2] == [duel_table(evidence), winner_table(evidence)]
     assert list(section.figures()) == list(search_figures.FIGURES)
     assert section.reading == search_reading("plain")
+
+
+def test_a_search_has_its_tables_in_order_and_none_that_is_empty() -> None:
+    def titles(trials: list[FrozenTrial]) -> list[str]:
+        return [re.split(r", | \(", table.title)[0] for table in findings(trials).own.tables]
+
+    rest = [
+        "Accuracy by arm and depth",
+        "Why trials ended as they did",
+        "Failures",
+        "What each arm was given",
+    ]
+    assert titles(study_of(60)) == ["Against plain", "Architectures that beat their plain twin", *rest]
+    assert titles([made(0, "residual")]) == rest, "no pair, no duel"
+    assert titles([]) == []
 
 
 def test_notes_tell_of_pairs_cut_short_and_of_noise() -> None:
@@ -85,20 +101,18 @@ def test_a_search_brings_its_confirmation_along() -> None:
     both = findings_of(search)
     assert both.evidence == alone.evidence
     assert both.verdicts is not None
-    assert [section.title for section in both.sections] == [
-        "digits: 28 trials, 28 trained to the end", "digits-confirm: 98 of 98 runs",
+    assert [(section.kind, section.name, section.origin) for section in both.sections] == [
+        ("confirmation", "digits-confirm", "digits"), ("search", "digits", ""),
     ]  # fmt: skip
-    assert both.sections[0].sentence == f"{alone.sections[0].sentence} {both.sections[1].sentence}"
-    assert both.sections[1].sentence.startswith(
-        "Confirmed (test images, 7 seeds): residual beats plain by 30"
-    )
+    first, own = both.sections
+    assert both.own is own
+    assert own.sentence == alone.own.sentence
+    assert first.sentence.startswith("Confirmed (test images, 7 seeds): residual beats plain by 30")
     for section in both.sections:
         title = section.figures()["archsearch-1-degradation"].layout.title.text
         assert title.replace("<br>", " ") == section.sentence
-    assert (alone.sections[0].next, both.sections[0].next) == ("python -m search.confirm --name digits", "")
-    assert replace(both.sections[0], sentence="", figures=dict) == replace(
-        alone.sections[0], sentence="", next="", figures=dict
-    )
+    assert (alone.own.next, own.next) == ("python -m search.confirm --name digits", "")
+    assert replace(own, figures=dict) == replace(alone.own, next="", figures=dict)
 
 
 def test_a_confirmation_speaks_for_itself() -> None:
@@ -135,7 +149,7 @@ def test_the_baseline_is_the_studys(baseline: str) -> None:
     assert found.evidence is not None
     assert found.evidence.baseline == baseline
     assert search_reading(baseline) == found.sections[0].reading
-    assert found.sections[0].tables[1].title.startswith(f"Against {baseline}, points")
+    assert found.sections[0].tables[0].title.startswith(f"Against {baseline}, points")
 
 
 def test_json_has_the_sentence_of_the_page_and_what_it_rests_on() -> None:
@@ -143,9 +157,10 @@ def test_json_has_the_sentence_of_the_page_and_what_it_rests_on() -> None:
     confirmation("digits-confirm", PLAN, search)
     found = json.loads(findings_of(search).to_json())
     assert list(found) == ["version", "study", "search", "confirmation"]
-    assert (found["version"], found["study"], VERSION) == (4, "digits", 4)
+    assert (found["version"], found["study"], VERSION) == (5, "digits", 5)
     assert list(found["search"])[:2] == ["sentence", "next"]
-    assert re.match(r"Exploratory, 28 trials: .*\. Confirmed \(test images", found["search"]["sentence"])
+    assert found["search"]["sentence"].startswith("Exploratory, 28 trials: ")
+    assert found["confirmation"]["sentence"].startswith("Confirmed (test images")
     assert found["search"]["winners"][0]["difference"] == pytest.approx(30, abs=1)
     assert found["search"]["duels"][0]["word"] == "beats"
     assert found["confirmation"]["test_reads"] == 77

@@ -51,6 +51,7 @@ def thousand() -> dict[str, go.Figure]:
 
 def test_figures_have_fixed_names_and_fit_the_dashboard(thousand: dict[str, go.Figure]) -> None:
     assert [name for name in thousand if name in IDS] == IDS
+    assert list(thousand) == sorted(thousand), "their places"
     for name, figure in thousand.items():
         assert len(figure.to_json()) < 50_000, name
         assert figure.layout.height == 450

@@ -66,8 +66,8 @@ def test_what_was_asked_comes_first_and_from_the_strongest_evidence() -> None:
     assert text == (
         "Exploratory, 100 trials: plain stacks turn down from 23 convs on. There residual beats plain by "
         "36 points [24, 48] (16 pairs), pre-activation by 35 [24, 48] (16); up to 21 convs residual leads "
-        "plain (8 of 12 pairs won, none lost), pre-activation is undecided (+2.2 points [0.4, 5.4] in 12 "
-        "pairs)."
+        "plain by 3.0 points (8 of 12 pairs won, none lost), pre-activation is undecided (+2.2 points "
+        "[0.4, 5.4] in 12 pairs)."
     )
 
 
@@ -97,7 +97,8 @@ def test_a_loss_is_said_as_plainly_as_a_win() -> None:
     both = duel("loses", -30, -40, -20, band=LOWER), duel("trails", -3, band=UPPER, pairs=4)
     assert told(*both) == (
         "Exploratory, 100 trials: up to 21 convs pre-activation loses to plain by 30 points [20, 40] "
-        "(12 pairs); from 23 convs on pre-activation trails behind plain (4 of 4 pairs lost, none won)."
+        "(12 pairs); from 23 convs on pre-activation trails behind plain by 3.0 points (4 of 4 pairs lost, "
+        "none won)."
     )
 
 
@@ -119,7 +120,8 @@ def test_arms_of_one_word_share_it() -> None:
     )
     leads = [duel("leads", 3, wins=6, arm=arm, pairs=9) for arm in ("residual", "preact")]
     assert told(*leads).endswith(
-        "from 23 convs on residual and pre-activation lead plain (6 of 9 and 6 of 9 pairs won, none lost)."
+        "from 23 convs on residual and pre-activation lead plain by 3.0 and 3.0 points (6 of 9 and 6 of 9 "
+        "pairs won, none lost)."
     )
 
 

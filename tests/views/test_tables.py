@@ -16,7 +16,8 @@ from search.views.tables import (
     duel_table,
     failure_table,
     level_table,
-    search_tables,
+    style_of,
+    verdict_in,
     winner_table,
 )
 from tests.support.made_trials import deep_pairs, made, records, study_of
@@ -49,7 +50,30 @@ def test_a_table_is_markdown() -> None:
 def test_a_table_is_printed_and_trusts_no_name() -> None:
     text = printed(TABLE)
     assert "A | title [bold]" in text
-    assert "│ a|b │ 1 │           [red] │" in text
+    assert re.search(r"arm +n +\(unequal\)", text)
+    assert re.search(r"a\|b +1 + \[red\]", text)
+
+
+def test_a_narrow_terminal_is_given_the_most_telling_columns() -> None:
+    """Of a default search every line fits 80 characters, and no cell is cut."""
+    evidence = of(study_of(60) + deep_pairs(14, first=60))
+    for table in (duel_table(evidence), winner_table(evidence)):
+        console = Console(width=80)
+        with console.capture() as captured:
+            console.print(table.terminal(details=False))
+        text = captured.get()
+        assert "…" not in text
+        shown = [i for i, name in enumerate(table.columns) if name in table.brief]
+        assert len(shown) == len(table.brief) < len(table.columns)
+        for row in table.rows:
+            assert re.search(r" +".join(re.escape(row[i].strip()) for i in shown), text), row
+
+
+def test_verdicts_have_colours_and_other_words_have_none() -> None:
+    assert [verdict_in(cell) for cell in ("beats", "undecided ~4", "beaten", "", "+3")] == [
+        "beats", "undecided", "", "", "",
+    ]  # fmt: skip
+    assert (style_of("beats"), style_of("plain")) == ("bold green", "")
 
 
 def test_columns_to_be_looked_at_are_marked() -> None:
@@ -128,8 +152,9 @@ def test_pairs_that_were_cut_short_have_a_column_where_there_are_any() -> None:
 def test_winners_have_their_twins_beside_them() -> None:
     trials = [made(0, "plain", 0.5), made(1, "preact", 0.9), made(2, "residual", 0.505)]
     [row] = winner_table(of(trials)).rows
-    assert (row[0], *row[2:]) == ("#1", "90.0", "#0", "50.0", "+40")
-    assert "preact, 7 convs" in row[1]
+    assert row == (
+        "#1", "pre-activation", "7", "16×3, none", "90.0", "+40", "#0", "50.0", "1,234", "-", "-",
+    )  # fmt: skip
 
 
 def test_causes_that_occur_have_columns_in_their_order() -> None:
@@ -177,24 +202,10 @@ def test_what_each_arm_was_given_marks_what_differs() -> None:
     assert table.marked == ["epochs (unequal)", "training, s (unequal)"]
 
 
-def test_a_search_has_its_tables_in_order_and_none_that_is_empty() -> None:
-    def titles(trials: list[FrozenTrial]) -> list[str]:
-        return [table.title.split(",")[0].split(" (")[0] for table in search_tables(of(trials))]
-
-    rest = [
-        "Accuracy by arm and depth",
-        "Why trials ended as they did",
-        "Failures",
-        "What each arm was given",
-    ]
-    winners = "Architectures that beat their plain twin"
-    assert titles(study_of(60)) == [winners, "Against plain", *rest]
-    assert titles([made(0, "residual")]) == rest, "no pair, no duel"
-    assert titles([]) == []
-
-
 def test_every_row_has_a_cell_for_each_column() -> None:
-    for table in search_tables(of(study_of(60))):
+    evidence = of(study_of(60))
+    makers = duel_table, winner_table, level_table, cause_table, failure_table
+    for table in (make(evidence) for make in makers):
         assert {len(row) for row in table.rows} == {len(table.columns)}, table.title
         assert 0 < table.words < len(table.columns)
 

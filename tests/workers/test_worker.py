@@ -24,7 +24,7 @@ from optuna.trial import TrialState
 
 from search.data.datasets import load
 from search.design.places import Places
-from search.errors import DatabaseError, DataError, DeviceError, StudyFailed
+from search.errors import DatabaseError, DataError, DeviceError, StudyFailed, TrialsFailed
 from search.spec.study import StudySpec
 from search.storage.internals import storage_of, study_id_of, trial_id_of
 from search.storage.leases import worker_name
@@ -337,10 +337,11 @@ def test_a_process_stops_when_its_command_is_gone(started: Started) -> None:
 @pytest.mark.parametrize(
     ("error", "code", "told"),
     [
-        (StudyFailed("3 of 3 trials failed"), 1, ""),  # the command tells of it, once for all workers
-        (DataError("the images"), 66, "the images\n"),
-        (DeviceError("the GPU"), 69, "the GPU\n"),
-        (DatabaseError("the database"), 75, "the database\n"),
+        (TrialsFailed("3 of 3 trials failed"), 1, ""),  # the command tells of it, once for all workers
+        (StudyFailed("twins differ"), 1, "error: twins differ\n"),
+        (DataError("the images"), 66, "error: the images\n"),
+        (DeviceError("the GPU"), 69, "error: the GPU\n"),
+        (DatabaseError("the database"), 75, "error: the database\n"),
     ],
 )
 def test_a_process_ends_with_the_code_of_what_went_wrong(

@@ -23,12 +23,12 @@ TRIAL_PAGE = re.compile(r"/studies/(\d+)/trials/(\d+)/?")
 TYPES = {"css": "text/css", "js": "text/javascript"}
 FOREVER = ("Cache-Control", "max-age=31536000, immutable")
 PLOTLY = f"/assets/plotly-{plotly.__version__}.js"
-HEAD = (
+_HEAD = (
     '<link rel="stylesheet" href="/assets/answer.css">'
     f'<script defer src="{PLOTLY}"></script><script defer src="/assets/answer.js"></script>'
 )
-READING = '<p class="sentence" data-soon>Reading the studies …</p>'
-EMPTY = '<p class="sentence">No study yet: <code>python -m search.run</code> makes one.</p>'
+_READING = '<p class="sentence" data-soon>Reading the studies …</p>'
+_EMPTY = '<p class="sentence">No study yet: <code>python -m search.run</code> makes one.</p>'
 CONDITIONS = ("HTTP_IF_NONE_MATCH", "HTTP_IF_MODIFIED_SINCE", "HTTP_RANGE", "HTTP_ACCEPT_ENCODING")
 """Headers of a request to be left out where the answer is changed on its way."""
 ABOUT_THE_BODY = ("content-length", "etag", "last-modified")
@@ -63,15 +63,15 @@ class Site:
 
     def _index(self) -> str:
         if not self.answers.wanted():
-            return READING
+            return _READING
         cards = [self.answers.pages[study_id].card for study_id in self.answers.order]
         trouble = f'<p class="trouble">{escape(self.answers.trouble)}</p>' if self.answers.trouble else ""
-        return f"{trouble}{''.join(cards) or EMPTY}"
+        return f"{trouble}{''.join(cards) or _EMPTY}"
 
     def _study(self, environ: WSGIEnvironment, start: StartResponse, study_id: int) -> Iterable[bytes]:
         back = '<nav><a href="/">← All studies</a></nav>'
         if not self.answers.wanted():
-            return self._page(environ, start, "archsearch", back + READING)
+            return self._page(environ, start, "archsearch", back + _READING)
         page = self.answers.pages.get(study_id)
         if page is None:
             gone = f'{back}<p class="sentence">There is no study {study_id} in this database.</p>'
@@ -98,7 +98,7 @@ class Site:
         if environ.get("HTTP_IF_NONE_MATCH") == tag:
             start("304 Not Modified", headers)
             return []
-        text = document(title, f'<meta name="page-tag" content="{escape(tag)}">{HEAD}', body)
+        text = document(title, f'<meta name="page-tag" content="{escape(tag)}">{_HEAD}', body)
         return _sent(environ, start, status, "text/html; charset=utf-8", text.encode(), headers)
 
     def _inserted(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
