@@ -116,6 +116,11 @@ class Verdicts:
         """Whether all runs have ended."""
         return self.finished == self.planned
 
+    @property
+    def decided(self) -> bool:
+        """Whether anything is, of pairs of which each arm had its own best recipe."""
+        return any(v.result and v.result.word != "undecided" for v in self.versus if v.recipe == OWN)
+
     def to_json(self) -> dict[str, Any]:
         """The verdicts as JSON has them."""
         return json.loads(json.dumps(_finite(asdict(self)), allow_nan=False))  # type: ignore[no-any-return]

@@ -27,8 +27,7 @@ def confirmed(verdicts: Verdicts) -> str:
     text = "; ".join(f"{look(arm).label} {clause}" for arm, clause in zip(rivals, clauses, strict=True))
     *first, last = verdicts.seeds
     seeds = ", then ".join([*map(str, first), plural(last, "seed")])
-    decided = any(v.result and v.result.word != "undecided" for v in verdicts.versus if v.recipe == OWN)
-    state = "Confirmed" if decided else "Nothing is confirmed"
+    state = "Confirmed" if verdicts.decided else "Nothing is confirmed"
     if not verdicts.complete:
         state = f"So far, {verdicts.finished:,} of {verdicts.planned:,} runs"
     more = " after looking" if len(verdicts.seeds) > 1 else ""

@@ -86,7 +86,7 @@ class Findings:
     evidence: Evidence | None
     verdicts: Verdicts | None
     sections: tuple[Section, ...]
-    """What is confirmed stands before what a search suggests."""
+    """A confirmation that decides anything stands before what a search suggests."""
     trial: int | None = None
     """The trial that they are about; None where they are about the study."""
 
@@ -130,7 +130,8 @@ def findings_of(study: Study, storage: str | None = None) -> Findings:
         then = line if confirmable(evidence) else ""
         return Findings(name, evidence, None, (replace(section, next=then),))
     verdicts, section = _confirmation(other, Plan.from_json(record_of_study(other).plan or {}))
-    return Findings(name, evidence, verdicts, (section, _search(name, evidence, trials, course)))
+    search = _search(name, evidence, trials, course)
+    return Findings(name, evidence, verdicts, (section, search) if verdicts.decided else (search, section))
 
 
 def _search(name: str, evidence: Evidence, trials: Sequence[TrialRecord], course: Course) -> Section:

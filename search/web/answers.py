@@ -17,11 +17,10 @@ from search.storage.study_record import REPEATS, StudyRecord, record_of_study
 from search.views.findings import findings_of
 from search.views.trial_section import trial_findings
 from search.web.page import Links, card, foreign_card, study_body, title_of
+from search.web.publish import IDLE
 
-LEAST_SECONDS = 3.0
+LOOK_SECONDS = 3.0
 """Least time between two looks at the database."""
-IDLE = 20
-"""Rest after a look, in times that it took: no more than a twentieth of a core goes into pages."""
 AWAKE_SECONDS = 60.0
 """Seconds after which nobody is taken to look any more: then the database is left alone."""
 PATIENCE_SECONDS = 2.0
@@ -101,7 +100,7 @@ class Answers:
             except StorageInternalError as error:
                 self.trouble = f"the database cannot be read: {error.__cause__ or error}"
             self.ready.set()
-            time.sleep(max(LEAST_SECONDS, IDLE * (time.monotonic() - started)))
+            time.sleep(max(LOOK_SECONDS, IDLE * (time.monotonic() - started)))
 
     def look(self) -> None:
         """Makes the pages anew of which something has changed."""

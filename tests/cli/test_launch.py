@@ -142,6 +142,12 @@ def test_workers_that_vanished_are_no_success(office: Office) -> None:
         office.launch(CPU, CPU)
 
 
+def test_a_worker_that_gives_up_is_heard_though_no_trial_failed(office: Office) -> None:
+    office.does = lambda stop: StudyFailed.exit_code
+    with pytest.raises(StudyFailed, match="what it said last"):
+        office.launch(CPU, CPU)
+
+
 def test_trials_that_fail_are_told_with_the_first_error_since_the_start(office: Office) -> None:
     failed = {"state": TrialState.FAIL, "outcome": "error"}
     office.add(1, error="of an earlier day", **failed)

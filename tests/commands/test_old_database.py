@@ -114,8 +114,9 @@ def test_it_reports_the_same_numbers(old: Old) -> None:
     )
     assert search["sentence"].startswith(
         "Exploratory, 8 trials: up to 20 convs residual and pre-activation are undecided (−0.4 points in 2 "
-        "pairs, −1.3 in 3). So far, 7 of 12 runs (test images, 2 seeds): "
+        "pairs, −1.3 in 3)."
     )
+    assert confirmation["sentence"].startswith("So far, 7 of 12 runs (test images, 2 seeds): ")
     residual, preact = search["duels"]
     assert residual["final"] == {
         "pairs": 2, "wins": 1, "ties": 0, "losses": 1,

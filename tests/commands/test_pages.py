@@ -67,7 +67,7 @@ def visit(site: Site, browser: webdriver.Chrome, page: str) -> None:
 
 @pytest.mark.parametrize(
     ("study", "count", "says"),
-    [(1, 8, "confirmed (test"), (2, 8, "confirmed (test")],
+    [(1, 9, "Exploratory, "), (2, 8, "confirmed (test")],
     ids=["search", "confirmation"],
 )
 def test_the_sentence_and_every_figure_are_drawn_with_their_data(

@@ -30,14 +30,33 @@ def test_tables_and_the_sentence(url: str, capsys: pytest.CaptureFixture[str]) -
     said = "from 21 convs on pre-activation beats plain by 30 points [30, 30] (14 pairs)."
     assert f"Exploratory, 28 trials: {said}" in shown
     assert shown.endswith(f"Next: python -m search.confirm --name tiny --storage {url}")
-    assert re.search(r"pre-activation │ 21\+ │ beats │ \+30 │ \[30, 30\] │ 14 │ 14/0/0", shown)
+    assert re.search(r"pre-activation 21\+ beats \+30 \[30, 30\] 14/0/0", shown)
+    assert "Why trials ended as they did" not in shown
+    assert main(["--name", "tiny", "--storage", url, "--details"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert re.search(r"pre-activation 21\+ beats \+30 \[30, 30\] 14 14/0/0", shown)
     assert "Why trials ended as they did" in shown
+
+
+def test_a_trial_is_shown_with_its_twins(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "trial.html"
+    words = ["--name", "tiny", "--storage", url, "--trial", "1"]
+    assert main([*words, "--html", str(page)]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "Trial 1: preact, " in shown
+    assert "+30 points against its plain twin, trial 0" in shown
+    assert f"python -m search.repeat 1 --name tiny --storage {url}" in shown
+    assert "<title>tiny, trial 1</title>" in page.read_text()
+    assert main([*words[:-1], "28"]) == 2
+    assert "no trial 28 in the study 'tiny': it has 0 to 27" in capsys.readouterr().err
 
 
 def test_json_is_the_evidence_and_nothing_else(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--name", "tiny", "--storage", url, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert (found["version"], found["study"], found["confirmation"]) == (4, "tiny", None)
+    assert (found["version"], found["study"], found["confirmation"]) == (5, "tiny", None)
     assert found["search"]["duels"][0]["word"] == "beats"
     assert found["search"]["baseline"] == "plain"
 
@@ -46,7 +65,7 @@ def test_the_page_is_one_file(url: str, tmp_path: Path, capsys: pytest.CaptureFi
     path = tmp_path / "report.html"
     assert main(["--name", "tiny", "--storage", url, "--html", str(path)]) == 0
     html = path.read_text()
-    assert "beats plain by 30 points" in html
+    assert "plain by 30 points" in html
     assert "beats plain by 30 points" in capsys.readouterr().out.replace("\n", " "), (
         "the terminal says it too"
     )

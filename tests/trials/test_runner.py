@@ -110,7 +110,7 @@ def test_a_trial_records_what_it_was_and_what_came_out(bench: Bench) -> None:
         "arm", "group", "lead", "seed", "depth", "params", "macs", "architecture", "fingerprint", "outcome",
         "train_accuracy", "val_accuracy", "val_loss", "epochs", "train_seconds", "images_per_second",
         "loss_at_start", "device", "worker", "attempt", "cause", "grad_ratio", "feature_cosine",
-        "diagnostics", "curve",
+        "diagnostics", "gradients", "curve",
     }  # fmt: skip
     architecture = Architecture.from_json(attrs["architecture"])
     assert architecture.block == attrs["arm"] == trial.params["block"] == "plain"

@@ -23,9 +23,10 @@ from search.storage.studies import open_study
 from search.storage.study_record import PUBLISHED
 from search.storage.trial_record import records_of
 from search.views import confirmation_figures, search_figures
+from search.views.findings import Findings
 from search.views.sentence import sentence
 from search.web import publish as module
-from search.web.publish import MARK, Publisher, note, publish
+from search.web.publish import MARK, Publisher, note, publish, with_theirs
 from tests.support.made_trials import deep_pairs, findings, made, study_of
 from tests.support.many_arms import FIVE, LABELS, five_arms, search_of_five
 from tests.support.plans import RATES, choice, ended_runs, plan
@@ -118,7 +119,7 @@ def test_publishing_anew_replaces_what_was_longer(study: Study) -> None:
     save_note(study, f"{'x' * 50_000}{MARK}")
     publish(study)
     assert figures_of(study)["archsearch-6-budget"]["layout"]["height"] == 450
-    assert get_note(study) == note(findings([]).sections[0])
+    assert get_note(study) == with_theirs(note(findings([])), "")
 
 
 @pytest.mark.parametrize("name", OLD_NAMES)
@@ -191,7 +192,7 @@ def test_what_was_written_meanwhile_is_neither_lost_nor_mixed(
     study.add_trials(deep_pairs(4, first=50))
     stock, met = module.note, [False]
 
-    def meanwhile(section: Any, before: str = "") -> str:
+    def meanwhile(found: Findings) -> str:
         if not met[0]:
             met[0] = True
             if who == "a person":
@@ -200,7 +201,7 @@ def test_what_was_written_meanwhile_is_neither_lost_nor_mixed(
                 long = go.Figure(layout={"title": {"text": "x" * 50_000}})
                 save_plotly_graph_object(other, long, graph_object_id="archsearch-6-budget")
                 other._storage.set_study_system_attr(other._study_id, PUBLISHED, 8)
-        return stock(section, before)
+        return stock(found)
 
     monkeypatch.setattr(module, "note", meanwhile)
     publish(study)
@@ -218,10 +219,10 @@ def test_a_page_that_others_change_without_end_is_given_up(
     study.add_trials(deep_pairs(3))
     stock, drawn = module.note, [0]
 
-    def meanwhile(section: Any, before: str = "") -> str:
+    def meanwhile(found: Findings) -> str:
         drawn[0] += 1
         save_note(other, f"thought {drawn[0]}")
-        return stock(section, before)
+        return stock(found)
 
     monkeypatch.setattr(module, "note", meanwhile)
     with pytest.raises(RuntimeError, match=f"others changed the page {module.TRIES} times"):
@@ -234,17 +235,17 @@ def test_a_page_that_others_change_without_end_is_given_up(
 
 
 def test_what_a_person_wrote_stays() -> None:
-    section = findings([]).sections[0]
-    mine = note(section, "my thoughts")
+    body = note(findings([]))
+    mine = with_theirs(body, "my thoughts")
     assert mine.endswith(f"{MARK}\n\nmy thoughts")
     assert mine.count(MARK) == 1
-    assert note(section, mine) == mine
-    assert note(section, note(section)) == note(section)
+    assert with_theirs(body, mine) == mine
+    assert with_theirs(body, with_theirs(body, "")) == with_theirs(body, "")
 
 
 def test_a_note_holds_all_that_a_section_says() -> None:
-    section = findings(study_of(60) + deep_pairs(14, first=100)).sections[0]
-    text = note(section)
+    found = findings(study_of(60) + deep_pairs(14, first=100))
+    section, text = found.own, note(found)
     assert section.notes
     parts = [
         f"**{section.sentence}**",
@@ -255,7 +256,6 @@ def test_a_note_holds_all_that_a_section_says() -> None:
     ]
     places = [text.index(part) for part in parts]
     assert places == sorted(places)
-    assert text.endswith(MARK)
 
 
 def test_a_note_of_a_person_is_read_from_the_study(study: Study) -> None:

@@ -357,3 +357,29 @@ def test_a_worker_ends_when_its_command_does() -> None:
 
     assert pool.go(poll) == 0
     assert pool.said == ["worker 1: reads", "worker 1: ends"]
+
+
+TRACEBACK = "print('Traceback\\n  File x\\nKeyError: 1\\n'); raise SystemExit(1)"
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        (
+            "print('begins\\nerror: twins differ:\\nmore of it'); raise SystemExit(1)",
+            "twins differ:\nmore of it",
+        ),
+        (TRACEBACK, "KeyError: 1"),
+        (ends(1), ""),
+    ],
+)
+def test_the_last_words_of_the_first_that_failed_are_kept(program: str, words: str) -> None:
+    pool = Pool(LIVES, program)
+    assert pool.go() == 1
+    assert pool.last_words == words
+
+
+def test_who_ends_well_has_no_last_words() -> None:
+    pool = Pool(ends(0, "error: but all is well"))
+    assert pool.go() == 0
+    assert pool.last_words == ""
