@@ -110,7 +110,12 @@ class Site:
             return lambda data: None
 
         asked = {name: value for name, value in environ.items() if name not in CONDITIONS}
-        body = b"".join(self.dashboard({**asked, "REQUEST_METHOD": "GET"}, begin))
+        answer = self.dashboard({**asked, "REQUEST_METHOD": "GET"}, begin)
+        try:
+            body = b"".join(answer)
+        finally:
+            if hasattr(answer, "close"):  # as WSGI has it, where the answer is a file
+                answer.close()
         body = body.replace(b"</head>", self.inserted, 1)
         status, headers = told
         kept = [(name, value) for name, value in headers if name.lower() not in ABOUT_THE_BODY]

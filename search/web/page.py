@@ -155,13 +155,16 @@ def _said(section: Section) -> str:
     then = f'<p class="next">Next: <code>{escape(section.next)}</code></p>' if section.next else ""
     return (
         f'<section class="said {kind}"><p class="badge">{escape(words)}</p>'
-        f"{_sentence(section.sentence)}{then}</section>\n"
+        f"{_sentence(section)}{then}</section>\n"
     )
 
 
-def _sentence(text: str) -> str:
+def _sentence(section: Section) -> str:
     """The sentence; its clauses are the points of a list, its verdicts have the colours of the tables."""
-    told = WORD.sub(lambda found: f'<span class="verdict {WORDS[found[0]]}">{found[0]}</span>', escape(text))
+    text = escape(section.sentence)
+    if section.kind not in ("search", "confirmation"):
+        return f'<p class="sentence">{text}</p>'
+    told = WORD.sub(lambda found: f'<span class="verdict {WORDS[found[0]]}">{found[0]}</span>', text)
     head, colon, rest = told.partition(": ")
     clauses = rest.removesuffix(".").split("; ")
     if not colon or len(clauses) < 2:

@@ -84,7 +84,8 @@ def test_twins_are_of_one_draw_and_in_a_confirmation_of_one_seed() -> None:
     trials = records(
         [
             made(0, "residual", group=0), made(1, "plain", group=0), made(2, "plain", group=1),
-            made(3, "plain", group=0, replicate=1), made(4, "plain", group=None), made(5, "plain", group=None),
+            made(3, "plain", group=0, replicate=1), made(4, "plain", group=None),
+            made(5, "plain", group=None),
         ]
     )  # fmt: skip
     assert [[trial.number for trial in family] for family in families(trials)] == [[1, 0], [2], [3], [4], [5]]

@@ -169,6 +169,43 @@ def test_arms_that_the_product_lacks_are_on_the_page(installed: bool) -> None:
         assert f"\n{label}\n" in said
 
 
+FAINT = r"""
+const light = (color) => {
+  const [r, g, b, a] = color.match(/[\d.]+/g).map(Number)
+  const part = (x) => (x /= 255) <= 0.03928 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4
+  return { light: 0.2126 * part(r) + 0.7152 * part(g) + 0.0722 * part(b), clear: a === 0 }
+}
+const behind = (node) => {
+  for (; node; node = node.parentElement) {
+    const found = light(getComputedStyle(node).backgroundColor)
+    if (!found.clear) return found.light
+  }
+  return 1
+}
+const faint = new Set()
+for (const node of document.querySelectorAll("h1, h3, p, li, td, th, .verdict, figcaption, figure text")) {
+  if (!node.textContent.trim()) continue
+  const svg = node.tagName === "text"
+  const ink = light(svg ? getComputedStyle(node).fill : getComputedStyle(node).color).light
+  const paper = behind(svg ? node.closest("figure") : node)
+  const contrast = (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05)
+  if (contrast < 3) faint.add(`${node.tagName} ${node.textContent.slice(0, 40)}: ${contrast.toFixed(1)}`)
+}
+return [...faint]
+"""
+"""Texts that are hard to read, by the contrast of WCAG 2.1: large ones need 3."""
+
+
+def look_at(browser: webdriver.Chrome, size: tuple[int, int], scheme: str) -> None:
+    """The page as a screen of this size shows it, in a theme."""
+    width, height = size
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    theme = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", theme)
+    browser.refresh()
+
+
 @pytest.fixture
 def five(tmp_path: Path, browser: webdriver.Chrome) -> webdriver.Chrome:
     """A browser with the page of five arms, held against residual networks: the longest labels there are."""
@@ -180,7 +217,15 @@ def five(tmp_path: Path, browser: webdriver.Chrome) -> webdriver.Chrome:
     return browser
 
 
-def test_in_a_browser_no_text_of_a_figure_is_cut_off_or_covered(five: webdriver.Chrome) -> None:
+SIZES = [(1300, 1000), (1024, 800), (390, 844)]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES, ids=["wide", "1024", "390"])
+def test_in_a_browser_no_text_of_a_figure_is_cut_off_or_covered(
+    five: webdriver.Chrome, size: tuple[int, int], scheme: str
+) -> None:
+    look_at(five, size, scheme)
     drawn = five.execute_script(DRAWN)
     assert drawn
     assert all(traces for _, traces in drawn)
@@ -195,3 +240,6 @@ def test_in_a_browser_no_text_of_a_figure_is_cut_off_or_covered(five: webdriver.
                 apart = a[2] <= b[0] + 2 or b[2] <= a[0] + 2 or a[3] <= b[1] + 3 or b[3] <= a[1] + 3
                 assert apart, f"{name}: {text} covers {other}"
     assert complaints(five) == []
+    wide = five.execute_script("return document.documentElement.scrollWidth")
+    assert wide <= size[0], "the page itself does not scroll sideways"
+    assert five.execute_script(FAINT) == []
