@@ -85,7 +85,7 @@ def layers(twins: Sequence[TrialRecord]) -> go.Figure:
         set_axis(figure, "xaxis", panel, "conv, from the image on")
         name = "gradient norm" if panel == 1 else ""
         set_axis(figure, "yaxis", panel, name, type="log", exponentformat="power")
-    return figure if measured else empty(figure, "no gradients were kept: early versions did not")
+    return figure if measured else empty(figure, "no gradients were kept")
 
 
 def deep_twins(baseline: str, trials: Sequence[TrialRecord]) -> list[TrialRecord]:

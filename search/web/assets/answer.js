@@ -36,6 +36,16 @@ function themed(layout) {
   layout.hoverlabel = { bgcolor: ink("--paper"), font: { color: ink("--ink") } };
 }
 
+function turned(layout, width) {
+  // names along an axis, where they would cover each other
+  for (const key of Object.keys(layout)) {
+    const axis = layout[key];
+    if (!/^xaxis/.test(key) || !axis.ticktext) continue;
+    const share = axis.domain ? axis.domain[1] - axis.domain[0] : 1;
+    if ((share * width) / axis.ticktext.length < 105) axis.tickangle = -35;
+  }
+}
+
 function readable(values) {
   // what is drawn in black would be lost on a dark page
   const text = JSON.stringify(values);
@@ -52,6 +62,7 @@ function draw(figure) {
   layout.autosize = true;
   themed(layout);
   if (place.clientWidth < NARROW && layout.xaxis2) stacked(layout);
+  turned(layout, place.clientWidth - 62);
   place.style.minHeight = `${layout.height}px`;
   Plotly.react(place, data, layout, { displayModeBar: false, responsive: true });
   if (figure.dataset.trials) {
