@@ -89,9 +89,12 @@ def layers(twins: Sequence[TrialRecord]) -> go.Figure:
 
 
 def deep_twins(baseline: str, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """The twins to look at conv by conv: of the upper depths, those whose ends are farthest apart."""
+    """The twins to look at conv by conv: those whose ends are farthest apart, of the upper depths where
+    there are any."""
     _, upper = halves_of(trials)
-    return _telling_draw(baseline, [trial for trial in trials if trial.gradients and upper.has(trial)])
+    measured = [trial for trial in trials if trial.gradients]
+    deep = [trial for trial in measured if upper.has(trial)]
+    return _telling_draw(baseline, deep) or _telling_draw(baseline, measured)
 
 
 def _key(name: str, ink: str, shape: str) -> go.Scatter:
