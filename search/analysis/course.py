@@ -37,7 +37,9 @@ class Course:
     def counted(self) -> str:
         """Its trials in words: 63 of 100 trials, 2 running."""
         of = f" of {self.budget:,}" * (self.budget >= self.finished)
-        return f"{self.finished:,}{of} trials" + f", {self.running:,} running" * bool(self.running)
+        counts = max(self.budget, self.finished) if of else self.finished
+        noun = "trial" if counts == 1 else "trials"
+        return f"{self.finished:,}{of} {noun}" + f", {self.running:,} running" * bool(self.running)
 
 
 def course_of(stored: StudyRecord, trials: Sequence[TrialRecord]) -> Course:

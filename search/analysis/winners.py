@@ -23,6 +23,8 @@ class Winner:
     arm: str
     trial: int
     depth: int
+    band: str
+    """The band of depths that it is in."""
     architecture: str
     """The architecture in words."""
     outline: str
@@ -66,6 +68,7 @@ def _winner(trial: TrialRecord, twin: TrialRecord, difference: float) -> Winner:
         arm=trial.arm,
         trial=trial.number,
         depth=trial.depth,
+        band=band_of(trial),
         architecture=trial.architecture_words,
         outline=trial.outline,
         val=100 * trial.score,

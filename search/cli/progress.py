@@ -26,6 +26,8 @@ QUIET_SECONDS = 300.0
 """Seconds without a line after which a log is told how far the trials are that run."""
 STYLES = {"error": "red", "lost": "red", "oom": "yellow", "infeasible": "yellow", "diverged": "yellow"}
 """Colours of outcomes; their words are there as well."""
+BEST = "★ "
+"""Stands before the best trial of an arm."""
 
 
 class Progress:
@@ -111,14 +113,13 @@ class Progress:
         first = {top.number for top in tops.values()}
         lines = [_line(trial, trial.number in first) for trial in self.finished[-SHOWN:]]
         lines += [
-            Text(f"  running {line}", style="dim", no_wrap=True, overflow="ellipsis")
-            for line in self._running()
+            Text(f"… {line}", style="dim", no_wrap=True, overflow="ellipsis") for line in self._running()
         ]
-        return Group(head, counts, *lines, Text("best: " + "; ".join(best or ["-"]), style="bold"))
+        return Group(head, counts, *lines, Text(f"{BEST}best: {'; '.join(best or ['-'])}", style="bold"))
 
 
 def _line(trial: TrialRecord, best: bool) -> Text:
     """A finished trial; `best`: of its arm, so far."""
     style = "green" if best else STYLES.get(trial.ended, "dim" if trial.is_pruned else "")
-    text = f"{progress_line(trial)}{'  best of its arm' * best}"
-    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
+    mark = BEST if best else " " * len(BEST)
+    return Text(f"{mark}{progress_line(trial)}", style=style, no_wrap=True, overflow="ellipsis")

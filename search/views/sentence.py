@@ -86,8 +86,9 @@ def _half(duels: Sequence[Duel], baseline: str, besides: bool) -> str:
             clauses.append(_decided(members, "beats" if word == "beats" else "loses to", name))
         elif word in ("leads", "trails"):
             verb = ("lead" if word == "leads" else "trail behind") if many else _singular(word)
-            gains = listed([points(duel.gain, signed=False) for duel in members])
-            clauses.append(f"{arms} {verb} {name} by {gains} points ({_counted(members, word)})")
+            gains = [points(duel.gain, signed=False) for duel in members]
+            amounts = f"{gains[0]} points each" if many and len({*gains}) == 1 else f"{listed(gains)} points"
+            clauses.append(f"{arms} {verb} {name} by {amounts} ({_counted(members, word)})")
         elif word == "equal" and besides and len(members) == len(duels):
             clauses.append("they are level")
         elif word == "equal":
@@ -107,8 +108,13 @@ def _singular(word: str) -> str:
 
 def _decided(duels: Sequence[Duel], verb: str, baseline: str) -> str:
     first, *others = duels
-    text = f"{look(first.arm).label} {verb} {baseline} by {_by(first, ' points')} ({_pairs(first)})"
-    return text + "".join(f", {look(d.arm).label} by {_by(d)} ({d.final.pairs:,})" for d in others)
+    same = bool(others) and len({duel.final.pairs for duel in duels}) == 1
+    counts = [_pairs(first), *(f"{duel.final.pairs:,}" for duel in others)]
+    if same:
+        counts = [*[""] * len(others), f"{_pairs(first)} each"]
+    texts = [f"{look(first.arm).label} {verb} {baseline} by {_by(first, ' points')}"]
+    texts += [f"{look(duel.arm).label} by {_by(duel)}" for duel in others]
+    return ", ".join(text + f" ({count})" * bool(count) for text, count in zip(texts, counts, strict=True))
 
 
 def _by(duel: Duel, unit: str = "") -> str:

@@ -25,6 +25,8 @@ _COLUMNS = {
     "mean_macs": "mean MACs",
 }
 _MARK = " (unequal)"
+_BRIEFLY = 2
+"""Winners of a band of depths that a brief look shows."""
 STAGES = "stages: width × blocks, norm"
 
 
@@ -38,7 +40,9 @@ class TextTable:
     words: int = 1
     """Columns of words at the left; numbers follow."""
     brief: tuple[str, ...] = ()
-    """The columns that a narrow terminal shows; empty: all."""
+    """The columns that a brief look shows; empty: all."""
+    minor: frozenset[int] = frozenset()
+    """Rows that a brief look leaves out."""
 
     @property
     def marked(self) -> list[str]:
@@ -46,14 +50,14 @@ class TextTable:
         return [column for column in self.columns if column.endswith(_MARK)]
 
     def terminal(self, details: bool = True) -> Table:
-        """The table for rich's console; without `details`, its most telling columns alone."""
+        """The table for rich's console; without `details`, its most telling columns and rows alone."""
         shown = [i for i, name in enumerate(self.columns) if details or not self.brief or name in self.brief]
         title = Text(self.title)  # as Text: names may hold what rich would take for markup
         table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
         for i in shown:
             header = "\n".join(textwrap.wrap(self.columns[i], self._width(i), break_long_words=False))
             table.add_column(Text(header), justify="left" if i < self.words else "right", no_wrap=not details)
-        for row in self.rows:
+        for row in (row for i, row in enumerate(self.rows) if details or i not in self.minor):
             table.add_row(*(Text(row[i], style=style_of(row[i])) for i in shown))
         return table
 
@@ -108,7 +112,7 @@ def winner_table(evidence: Evidence) -> TextTable:
         )
         for winner in evidence.winners
     )
-    name = look(evidence.baseline).label
+    name, bands = look(evidence.baseline).label, [winner.band for winner in evidence.winners]
     columns = (
         "trial", "arm", "convs", STAGES, "val, %", "points ahead", f"{name} twin", "its val, %", "parameters",
         "MACs", "weights",
@@ -119,6 +123,9 @@ def winner_table(evidence: Evidence) -> TextTable:
         rows,
         words=4,
         brief=("trial", "arm", "convs", STAGES, "val, %", "points ahead"),
+        minor=frozenset(
+            i for i, winner in enumerate(evidence.winners) if i - bands.index(winner.band) >= _BRIEFLY
+        ),
     )
 
 
@@ -126,6 +133,7 @@ def duel_table(evidence: Evidence) -> TextTable:
     """Rivals against the baseline: at what depth they beat it, by how much. Pairs that a pruner cut short
     have a column where there are any."""
     rows, cut = [], any(duel.cut_short.pairs for duel in evidence.duels)
+    halves = any(duel.half for duel in evidence.duels)
     for duel in evidence.duels:
         final, short = duel.final, duel.cut_short
         more = "" if duel.more_pairs is None or duel.word != "undecided" else f" {many(duel.more_pairs)}"
@@ -143,14 +151,19 @@ def duel_table(evidence: Evidence) -> TextTable:
         rows.append(row + (f"{short.wins}/{short.ties}/{short.losses}" if short.pairs else "-",) * cut)
     name = look(evidence.baseline).label
     return TextTable(
-        f"Against {name}, points within pairs; best: the rival's minus {name}'s (exploratory)",
+        f"Against {name}, points within pairs (exploratory)",
         (
             "arm", "convs", "verdict, pairs lacking", "gain", "95 % interval", "pairs", "win/tie/loss",
-            "best here", "best of all", *("cut short: w/t/l",) * cut,
+            f"over {name}'s best here", f"over {name}'s best", *("cut short: w/t/l",) * cut,
         ),
         tuple(rows),
         words=3,
         brief=("arm", "convs", "verdict, pairs lacking", "gain", "95 % interval", "win/tie/loss"),
+        minor=frozenset(
+            i
+            for i, duel in enumerate(evidence.duels)
+            if halves and not duel.half and duel.word not in ("beats", "loses")
+        ),
     )  # fmt: skip
 
 

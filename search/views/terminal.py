@@ -49,14 +49,14 @@ def answer(console: Console, evidence: Evidence) -> None:
 
 
 def best_lines(evidence: Evidence, trials: Sequence[TrialRecord]) -> list[str]:
-    """The best trial of each arm, its recipe in words; of equal ones the first is the best of all."""
+    """The best trial of each arm, and its recipe in short."""
     by_number = {trial.number: trial for trial in trials}
-    top = min(evidence.leaders, key=lambda leader: (-leader.val, leader.trial), default=None)
-    return [
-        f"Best {look(leader.arm).label}: trial {leader.trial}, {leader.val:.1f} %"
-        f"{' (best of all)' if leader is top else ''}: {recipe_line(by_number[leader.trial])}"
-        for leader in evidence.leaders
-    ]
+    lines = []
+    for leader in evidence.leaders:
+        best = by_number[leader.trial]
+        words = [f"{leader.val:.1f} %", f"{best.depth} convs", best.outline, _optimizer(best)]
+        lines.append(f"Best {look(leader.arm).label}, #{leader.trial}: {', '.join(filter(None, words))}")
+    return lines
 
 
 def spent_line(trials: Sequence[TrialRecord]) -> str:
@@ -70,9 +70,14 @@ def spent_line(trials: Sequence[TrialRecord]) -> str:
 
 def recipe_line(trial: TrialRecord) -> str:
     """A trial's architecture and optimizer."""
+    return ", ".join(filter(None, (trial.architecture_words, _optimizer(trial))))
+
+
+def _optimizer(trial: TrialRecord) -> str:
+    """The optimizer and its learning rate; empty where they were not drawn."""
     optimizer = trial.drawn.get("optimizer")
     rate = trial.drawn.get(f"lr_{optimizer}") if optimizer else None
-    return trial.architecture_words + (f", {optimizer} lr {rate:.2g}" if rate else "")
+    return f"{optimizer} lr {rate:.2g}" if rate else ""
 
 
 def show_plan(console: Console, plan: Plan, left: int, workers: int) -> None:
@@ -127,20 +132,23 @@ def show_findings(console: Console, findings: Findings, details: bool) -> None:
             say(console, note)
         if section.next:
             say(console, f"Next: {section.next}")
+    if not details and findings.trial is None:
+        say(console, "More: --details for all tables, --trial N for one trial, --html FILE for figures")
 
 
 def progress_line(trial: TrialRecord) -> str:
-    """A finished trial in a line."""
+    """A finished trial in a line; of one that failed, why."""
+    head = f"#{trial.number:<3} {trial.arm or '?':<8} {trial.depth or '?':>3} convs"
+    if why := why_failed(trial):
+        return f"{head} {trial.ended}: {why}"
     architecture = trial.architecture
     widths = "-".join(str(stage.width) for stage in architecture.stages) if architecture else ""
     outcome = f"pruned at {trial.epochs}" if trial.outcome == "pruned" else trial.ended
     seconds = "" if trial.train_seconds is None else f"{trial.train_seconds:.1f} s"
     replicate = "" if trial.replicate_of is None else f"  replicate of {trial.replicate_of}"
-    why = why_failed(trial)
     return (
-        f"#{trial.number:<3} {trial.arm or '?':<8} {trial.depth or '?':>3} convs {widths:<9} "
-        f"{trial.num_params or 0:>9,} params {percent(trial.val_accuracy):>5} % "
-        f"{outcome:<11} {seconds}{replicate}{'  ' * bool(why)}{why}"
+        f"{head} {widths:<9} {trial.num_params or 0:>9,} params {percent(trial.val_accuracy):>5} % "
+        f"{outcome:<11} {seconds}{replicate}"
     )
 
 

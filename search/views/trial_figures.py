@@ -84,7 +84,10 @@ def layers(twins: Sequence[TrialRecord]) -> go.Figure:
     for panel in (1, 2):
         set_axis(figure, "xaxis", panel, "conv, from the image on")
         name = "gradient norm" if panel == 1 else ""
-        set_axis(figure, "yaxis", panel, name, type="log", exponentformat="power")
+        when = "start" if panel == 1 else "end"
+        logs = [x for trial in measured for x in trial.gradients.get(when, [])] or [0.0]
+        step = max(1, round((max(logs) - min(logs)) / 5))
+        set_axis(figure, "yaxis", panel, name, type="log", exponentformat="power", dtick=step)
     return figure if measured else empty(figure, "no gradients were kept")
 
 

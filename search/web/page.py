@@ -36,6 +36,8 @@ BADGES = {
     "trial": ("exploratory", "One trial"),
 }
 """Class and words of the badge that says what a section rests on, by its kind."""
+CAUSE = "conv-gradients"
+"""End of the name of the figure that tells why."""
 
 
 @dataclass(frozen=True)
@@ -88,15 +90,12 @@ def title_of(findings: Findings) -> str:
 
 def card(findings: Findings, links: Links) -> str:
     """The answer of a study: sentence, the figure and the tables that it rests on, what to do next."""
-    first, own = findings.sections[0], findings.own
+    first, *others = findings.sections
+    own = findings.own
     more = _anchor(links.study(findings.study), "All figures and tables")
     trials = _anchor(links.dashboard(findings.study, None), "Trials in optuna-dashboard")
     parts = [_head(own.name, own.course, links.study(findings.study), "h2")]
-    for section in findings.sections:
-        shown = section if section is first else None
-        parts.append(_said(section))
-        if shown:
-            parts.append(_answer(section, links, figures=1))
+    parts += [_said(first, own), _in_short(first, links), *(_said(section, own) for section in others)]
     links_line = " · ".join(filter(None, (more, trials)))
     return f'<article class="card">{"".join(parts)}<p class="links">{links_line}</p></article>\n'
 
@@ -113,11 +112,13 @@ def foreign_card(name: str, trials: int, links: Links) -> str:
 def study_body(findings: Findings, links: Links = NOWHERE) -> str:
     """All that is to be said of a study."""
     own = findings.own
-    parts = [_head(own.name, own.course, "", "h1")]
+    name = own.name if findings.trial is None else f"{own.name}, trial {findings.trial}"
+    parts = [_head(name, own.course, "", "h1")]
     if there := links.dashboard(findings.study, findings.trial):
         parts.append(f'<p class="links">{_anchor(there, "In optuna-dashboard")}</p>')
     parts += [
-        _said(section) + _answer(section, links) + _details(section, links) for section in findings.sections
+        _said(section, own) + _answer(section, links) + _details(section, links)
+        for section in findings.sections
     ]
     return "".join(parts)
 
@@ -149,9 +150,12 @@ def _anchor(link: str, text: str) -> str:
     return f'<a href="{escape(link)}">{escape(text)}</a>' if link else ""
 
 
-def _said(section: Section) -> str:
-    """What a section rests on, its sentence, and what comes next."""
+def _said(section: Section, own: Section) -> str:
+    """What a section rests on, its sentence, and what comes next; of a confirmation beside its search, how
+    far it is as well."""
     kind, words = BADGES[section.kind]
+    if section.name != own.name and section.course.state != "done":
+        words += f" · {section.course.state}, {section.course.counted}"
     then = f'<p class="next">Next: <code>{escape(section.next)}</code></p>' if section.next else ""
     return (
         f'<section class="said {kind}"><p class="badge">{escape(words)}</p>'
@@ -166,22 +170,33 @@ def _sentence(section: Section) -> str:
         return f'<p class="sentence">{text}</p>'
     told = WORD.sub(lambda found: f'<span class="verdict {WORDS[found[0]]}">{found[0]}</span>', text)
     head, colon, rest = told.partition(": ")
-    clauses = rest.removesuffix(".").split("; ")
+    clauses = re.split(r"; |\. ", rest.removesuffix("."))
     if not colon or len(clauses) < 2:
         return f'<p class="sentence">{told}</p>'
     points = "".join(f"<li>{capitalized(clause)}</li>" for clause in clauses)
     return f'<div class="sentence">{head}:<ul>{points}</ul></div>'
 
 
-def _answer(section: Section, links: Links, figures: int | None = None) -> str:
-    """The first figures, or all, and the tables that answer."""
-    drawn = [(key, figure) for key, figure in section.figures().items() if not is_table(figure)]
-    plots = [_figure(f"{section.name}-{key}", figure, section, links) for key, figure in drawn[:figures]]
-    first, *others = [_table(table, section, links) for table in section.answer] or [""]
-    return (
-        f'<div class="answer"><div>{first}</div>{"".join(plots[:1])}</div>{"".join(others)}'
-        f'<div class="figures">{"".join(plots[1:])}</div>\n'
-    )
+def _in_short(section: Section, links: Links) -> str:
+    """The tables that answer, beside the first figure and that of the cause."""
+    tables = "".join(_table(table, section, links) for table in section.answer)
+    drawn = _drawn(section)
+    told = drawn[:1] + [(key, figure) for key, figure in drawn if key.endswith(CAUSE) and figure.data]
+    plots = "".join(_figure(f"{section.name}-{key}", figure, section, links) for key, figure in told)
+    return f'<div class="answer"><div>{tables}</div><div class="plots">{plots}</div></div>\n'
+
+
+def _answer(section: Section, links: Links) -> str:
+    """The first figures, the tables that answer, and all other figures."""
+    plots = [_figure(f"{section.name}-{key}", figure, section, links) for key, figure in _drawn(section)]
+    tables = "".join(_table(table, section, links) for table in section.answer)
+    first, others = "".join(plots[:2]), "".join(plots[2:])
+    return f'<div class="figures">{first}</div>{tables}<div class="figures">{others}</div>\n'
+
+
+def _drawn(section: Section) -> list[tuple[str, go.Figure]]:
+    """The figures that are no tables, by name."""
+    return [(key, figure) for key, figure in section.figures().items() if not is_table(figure)]
 
 
 def _details(section: Section, links: Links) -> str:
@@ -219,7 +234,10 @@ def _table(table: TextTable, section: Section, links: Links) -> str:
         return f'<span class="verdict {verdict}">{linked}</span>' if verdict else linked
 
     head = _row("th", [escape(name) for name in table.columns], table)
-    body = "".join(_row("td", [cell(text) for text in row], table) for row in table.rows)
+    body = "".join(
+        _row("td", [cell(text) for text in row], table, minor=i in table.minor)
+        for i, row in enumerate(table.rows)
+    )
     title = escape(table.title)
     return (
         f'<div class="table"><h3>{title}</h3><div class="scroll"><table aria-label="{title}">'
@@ -227,10 +245,17 @@ def _table(table: TextTable, section: Section, links: Links) -> str:
     )
 
 
-def _row(tag: str, cells: Sequence[str], table: TextTable) -> str:
+def _row(tag: str, cells: Sequence[str], table: TextTable, minor: bool = False) -> str:
     marked = []
     for i, (name, cell) in enumerate(zip(table.columns, cells, strict=True)):
         more = bool(table.brief) and name not in table.brief
         kinds = " ".join(["word"] * (i < table.words) + ["more"] * more)
-        marked.append(f'<{tag} class="{kinds}">{cell}</{tag}>' if kinds else f"<{tag}>{cell}</{tag}>")
-    return f"<tr>{''.join(marked)}</tr>"
+        beside = name if tag == "td" and i else ""  # a phone shows names beside cells, not above
+        marked.append(f"{_tag(tag, {'class': kinds, 'data-name': beside})}{cell}</{tag}>")
+    return f"{_tag('tr', {'class': 'more' * minor})}{''.join(marked)}</tr>"
+
+
+def _tag(name: str, attributes: dict[str, str]) -> str:
+    """The beginning of an element, with those attributes that are not empty."""
+    told = [f' {key}="{escape(value)}"' for key, value in attributes.items() if value]
+    return f"<{name}{''.join(told)}>"

@@ -192,7 +192,7 @@ def test_the_schema_is_frozen() -> None:
     level = dict.fromkeys(("arm", "band", "trials", "to_the_end", "best"))
     evidence = dataclasses.asdict(evidence_of(study_of(60)))
     winner = dict.fromkeys(
-        ("arm", "trial", "depth", "architecture", "outline", "val", "twin", "twin_val", "difference",
+        ("arm", "trial", "depth", "band", "architecture", "outline", "val", "twin", "twin_val", "difference",
          "params", "macs", "weights")
     )  # fmt: skip
     assert VERSION == 5

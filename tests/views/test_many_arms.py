@@ -133,7 +133,7 @@ def test_the_terminal_names_every_arm(seen: Seen) -> None:
         show_plan(console, plan, 10, 2)
     text = captured.get()
     for arm, label in zip(FIVE, seen.labels, strict=True):
-        assert f"Best {label}: trial " in text
+        assert f"Best {label}, #" in text
         assert f" {label} " in text
         assert arm in "".join(map(progress_line, seen.trials))
     with console.capture() as captured:
@@ -144,7 +144,7 @@ def test_the_terminal_names_every_arm(seen: Seen) -> None:
 
 def test_the_baseline_is_named_wherever_arms_are_held_against_it(seen: Seen) -> None:
     other = "residual" if seen.baseline == "plain" else "plain"
-    search, confirmation = seen.figures
+    confirmation, search = seen.figures
     tables = seen.sections[1].tables
     against = f"gainst {seen.baseline}"
     assert [table.title.split(",")[0] for table in tables if against in table.title] == [

@@ -65,7 +65,7 @@ def test_what_was_asked_comes_first_and_from_the_strongest_evidence() -> None:
     )
     assert text == (
         "Exploratory, 100 trials: plain stacks turn down from 23 convs on. There residual beats plain by "
-        "36 points [24, 48] (16 pairs), pre-activation by 35 [24, 48] (16); up to 21 convs residual leads "
+        "36 points [24, 48], pre-activation by 35 [24, 48] (16 pairs each); up to 21 convs residual leads "
         "plain by 3.0 points (8 of 12 pairs won, none lost), pre-activation is undecided (+2.2 points "
         "[0.4, 5.4] in 12 pairs)."
     )
@@ -104,7 +104,7 @@ def test_a_loss_is_said_as_plainly_as_a_win() -> None:
 
 def test_arms_of_one_word_share_it() -> None:
     equal = [duel("equal", 0.1, -0.4, 0.5, band=LOWER, arm=arm) for arm in ("residual", "preact")]
-    assert told(RESIDUAL, PREACT, *equal).endswith("(16); up to 21 convs they are level.")
+    assert told(RESIDUAL, PREACT, *equal).endswith("(16 pairs each); up to 21 convs they are level.")
     assert told(*equal) == (
         "Exploratory, 100 trials: up to 21 convs residual and pre-activation equal plain within a point."
     )

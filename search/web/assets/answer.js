@@ -1,7 +1,7 @@
 // Draws the figures of a page in its colours and its width, and renews the page where it is served.
 "use strict";
 const dark = matchMedia("(prefers-color-scheme: dark)");
-const NARROW = 560; // pixels below which two panels stand one above the other
+const NARROW = 480; // pixels below which two panels stand one above the other
 
 function ink(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -79,10 +79,10 @@ function drawAll() {
 }
 
 dark.addEventListener("change", drawAll);
-let width = innerWidth;
+let waiting = 0; // a window that is drawn wider resizes many times
 addEventListener("resize", () => {
-  if (width < 2 * NARROW !== innerWidth < 2 * NARROW) drawAll();
-  width = innerWidth;
+  clearTimeout(waiting);
+  waiting = setTimeout(drawAll, 150);
 });
 
 const renewed = document.documentElement.dataset;
