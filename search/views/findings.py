@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from optuna.study import Study
@@ -71,6 +71,8 @@ class Section:
     """The command that comes next; empty where there is none."""
     origin: str = ""
     """The study whose trials the tables name; empty: its own."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Artifacts of the trial that it tells of, by their names: its key and theirs, as in 12/3f07…"""
 
     @property
     def tables(self) -> list[TextTable]:

@@ -126,10 +126,13 @@ def show_findings(console: Console, findings: Findings, details: bool) -> None:
         data = f" ({course.data})" * (course.data not in ("", section.name))
         say(console, f"{section.name}{data}: {course.counted}")
         _say_bold(console, section.sentence)
-        for table in section.tables if details else section.answer:
+        whole = details or section.kind == "trial"
+        for table in section.tables if whole else section.answer:
             console.print(table.terminal(details))
         for note in section.notes:
             say(console, note)
+        for name, address in section.files.items():
+            say(console, f"Kept: {name}, among the artifacts as {address.partition('/')[2]}")
         if section.next:
             say(console, f"Next: {section.next}")
     if not details and findings.trial is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from optuna.study import Study
 
-from models.arms.arm import in_order, look
+from models.arms.arm import ARMS, in_order, look
 from search.analysis.course import course_of
 from search.errors import SpecError
 from search.storage.study_record import record_of_study
@@ -52,9 +52,13 @@ def trial_section(study: Study, number: int, storage: str | None = None) -> Sect
         sentence=trial_sentence(trial, twins, stored.baseline),
         answer=[twin_rows(trial, twins)] if len(twins) > 1 else [],
         details=[table for when in ("start", "end") if (table := gradient_table(twins, when)).rows],
-        notes=[f"{what}: {line}" for what, line in commands(trial, study.study_name, storage)],
+        notes=[
+            f"{what}: {line}"
+            for what, line in commands(trial, twins, stored.baseline, study.study_name, storage)
+        ],
         reading=TRIAL_READING,
         figures=draw,
+        files={name: f"{trial.trial_id}/{key}" for name, key in sorted(trial.artifacts.items())},
     )
 
 
@@ -124,16 +128,20 @@ def _tenths(values: Sequence[float], i: int) -> str:
     return f"{values[i]:.1f}".replace("-", "−") if i < len(values) else "-"
 
 
-def commands(trial: TrialRecord, study: str, storage: str | None) -> list[tuple[str, str]]:
+def commands(
+    trial: TrialRecord, twins: Sequence[TrialRecord], baseline: str, study: str, storage: str | None
+) -> list[tuple[str, str]]:
     """What can be done with a trial, and the command that does it."""
     if not trial.is_finished or not trial.architecture_json:
         return []
+    rivals = [one.arm for one in twins if one.arm != baseline] or [arm for arm in ARMS if arm != baseline]
+    other = rivals[0] if trial.arm == baseline else baseline
     named = [str(trial.number), "--name", study]
-    report = ["--name", study, "--trial", str(trial.number)]
+    flip, deeper = [*named, "--block", other], [*named, "--depth", "+6"]
     return [
-        ("Its gradients and its twins", command_line("report", report, storage)),
         ("Again, bit for bit on a CPU", command_line("repeat", named, storage)),
-        ("With one thing changed", command_line("repeat", [*named, "--depth", "+6"], storage)),
+        (f"As {look(other).label}, all else equal", command_line("repeat", flip, storage)),
+        ("Six convs deeper", command_line("repeat", deeper, storage)),
     ]
 
 
@@ -152,5 +160,7 @@ def trial_note(
         address = f"/artifacts/{study_id}/{trial.trial_id}"
         files = [f"[{name}]({address}/{key})" for name, key in sorted(kept.items())]
         parts.append(f"Kept: {', '.join(files)}")
-    parts += [f"{what}: `{line}`" for what, line in commands(trial, study, None)]
+    report = command_line("report", ["--name", study, "--trial", str(trial.number)], None)
+    lines = [("Gradients and twins", report), *commands(trial, twins, baseline, study, None)]
+    parts += [f"{what}: `{line}`" for what, line in lines]
     return "\n\n".join(parts)

@@ -62,6 +62,7 @@ def links_between(ids: dict[str, int]) -> Links:
         dashboard=lambda name, number: link(
             "/dashboard", name, "" if number is None else f"/trials?numbers={number}"
         ),
+        file=lambda name, address: f"/artifacts/{ids[name]}/{address}" if name in ids else "",
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from html import escape
@@ -17,11 +17,12 @@ from models.arms.arm import look
 from search.analysis.course import Course
 from search.views.findings import Findings, Section
 from search.views.plots import is_table
-from search.views.tables import TextTable, verdict_in
+from search.views.tables import TextTable
 from search.views.words import capitalized
+from search.web.html_table import anchor, html_table
 
 ASSETS = Path(__file__).parent / "assets"
-TRIAL = re.compile(r"#(\d+)")
+COMMAND = re.compile(r"python -m .+")
 WORDS = {
     "beats": "beats", "beat": "beats", "leads": "leads", "lead": "leads", "loses": "loses", "lose": "loses",
     "trails": "trails", "trail": "trails", "equals": "equal", "equal": "equal", "level": "equal",
@@ -50,6 +51,8 @@ class Links:
     """The page of a trial, by its study's name and its number."""
     dashboard: Callable[[str, int | None], str] = lambda name, number: ""
     """A study in optuna-dashboard, by its name, or one of its trials."""
+    file: Callable[[str, str], str] = lambda name, address: ""
+    """An artifact, by its study's name and the keys of its trial and its own."""
 
 
 NOWHERE = Links()
@@ -92,8 +95,8 @@ def card(findings: Findings, links: Links) -> str:
     """The answer of a study: sentence, the figure and the tables that it rests on, what to do next."""
     first, *others = findings.sections
     own = findings.own
-    more = _anchor(links.study(findings.study), "All figures and tables")
-    trials = _anchor(links.dashboard(findings.study, None), "Trials in optuna-dashboard")
+    more = anchor(links.study(findings.study), "All figures and tables")
+    trials = anchor(links.dashboard(findings.study, None), "Trials in optuna-dashboard")
     parts = [_head(own.name, own.course, links.study(findings.study), "h2")]
     parts += [_said(first, own), _in_short(first, links), *(_said(section, own) for section in others)]
     links_line = " · ".join(filter(None, (more, trials)))
@@ -102,7 +105,7 @@ def card(findings: Findings, links: Links) -> str:
 
 def foreign_card(name: str, trials: int, links: Links) -> str:
     """A study that another program made: it can be looked at, and nothing is said of it."""
-    there = _anchor(links.dashboard(name, None), "look at it in optuna-dashboard")
+    there = anchor(links.dashboard(name, None), "look at it in optuna-dashboard")
     return (
         f'<article class="card"><h2>{escape(name)}</h2><p class="facts">not made by archsearch, '
         f"{trials:,} trials: {there}</p></article>\n"
@@ -115,11 +118,11 @@ def study_body(findings: Findings, links: Links = NOWHERE) -> str:
     name = own.name if findings.trial is None else f"{own.name}, trial {findings.trial}"
     parts = [_head(name, own.course, "", "h1")]
     if there := links.dashboard(findings.study, findings.trial):
-        parts.append(f'<p class="links">{_anchor(there, "In optuna-dashboard")}</p>')
-    parts += [
-        _said(section, own) + _answer(section, links) + _details(section, links)
-        for section in findings.sections
-    ]
+        parts.append(f'<p class="links">{anchor(there, "In optuna-dashboard")}</p>')
+    for section in findings.sections:
+        kept = [anchor(links.file(section.name, key), name) or name for name, key in section.files.items()]
+        parts += [_said(section, own), f"<p>Kept: {', '.join(kept)}</p>" if kept else ""]
+        parts += [_answer(section, links), _details(section, links)]
     return "".join(parts)
 
 
@@ -129,7 +132,7 @@ def _head(name: str, course: Course, link: str, tag: str) -> str:
         f'{data}<span class="state {course.state}">{course.state}</span> · {course.counted}{_when(course)}'
     )
     return (
-        f'<header><{tag}>{_anchor(link, name) or escape(name)}</{tag}><p class="facts">{facts}</p></header>\n'
+        f'<header><{tag}>{anchor(link, name) or escape(name)}</{tag}><p class="facts">{facts}</p></header>\n'
     )
 
 
@@ -144,10 +147,6 @@ def _moment(time: datetime, after: datetime | None = None) -> str:
     """A time; of one on the day of another, the hour alone."""
     day = "" if after and after.date() == time.date() else f"{time.day} {time:%b %Y}, "
     return f"{day}{time:%H:%M}"
-
-
-def _anchor(link: str, text: str) -> str:
-    return f'<a href="{escape(link)}">{escape(text)}</a>' if link else ""
 
 
 def _said(section: Section, own: Section) -> str:
@@ -199,8 +198,14 @@ def _drawn(section: Section) -> list[tuple[str, go.Figure]]:
     return [(key, figure) for key, figure in section.figures().items() if not is_table(figure)]
 
 
+def _table(table: TextTable, section: Section, links: Links) -> str:
+    name = section.origin or section.name
+    return html_table(table, lambda number: links.trial(name, number))
+
+
 def _details(section: Section, links: Links) -> str:
-    notes = "".join(f"<p>{escape(line)}</p>" for line in section.notes)
+    lines = [COMMAND.sub(r"<code>\g<0></code>", escape(line)) for line in section.notes]
+    notes = "".join(f"<p>{line}</p>" for line in lines)
     reading = "".join(f"<p>{escape(text)}</p>" for text in section.reading.replace("*", "").split("\n\n"))
     tables = "".join(_table(table, section, links) for table in section.details)
     return f'{tables}<div class="how">{notes}{reading}</div>\n'
@@ -222,40 +227,3 @@ def _figure(key: str, figure: go.Figure, section: Section, links: Links) -> str:
         f'<figcaption>{escape(title)}</figcaption><div class="plot"></div>'
         f'<script type="application/json">{data}</script></figure>\n'
     )
-
-
-def _table(table: TextTable, section: Section, links: Links) -> str:
-    def cell(text: str) -> str:
-        name = section.origin or section.name
-        linked = TRIAL.sub(
-            lambda found: _anchor(links.trial(name, int(found[1])), found[0]) or found[0], escape(text)
-        )
-        verdict = verdict_in(text)
-        return f'<span class="verdict {verdict}">{linked}</span>' if verdict else linked
-
-    head = _row("th", [escape(name) for name in table.columns], table)
-    body = "".join(
-        _row("td", [cell(text) for text in row], table, minor=i in table.minor)
-        for i, row in enumerate(table.rows)
-    )
-    title = escape(table.title)
-    return (
-        f'<div class="table"><h3>{title}</h3><div class="scroll"><table aria-label="{title}">'
-        f"<thead>{head}</thead><tbody>{body}</tbody></table></div></div>\n"
-    )
-
-
-def _row(tag: str, cells: Sequence[str], table: TextTable, minor: bool = False) -> str:
-    marked = []
-    for i, (name, cell) in enumerate(zip(table.columns, cells, strict=True)):
-        more = bool(table.brief) and name not in table.brief
-        kinds = " ".join(["word"] * (i < table.words) + ["more"] * more)
-        beside = name if tag == "td" and i else ""  # a phone shows names beside cells, not above
-        marked.append(f"{_tag(tag, {'class': kinds, 'data-name': beside})}{cell}</{tag}>")
-    return f"{_tag('tr', {'class': 'more' * minor})}{''.join(marked)}</tr>"
-
-
-def _tag(name: str, attributes: dict[str, str]) -> str:
-    """The beginning of an element, with those attributes that are not empty."""
-    told = [f' {key}="{escape(value)}"' for key, value in attributes.items() if value]
-    return f"<{name}{''.join(told)}>"

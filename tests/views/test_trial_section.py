@@ -43,7 +43,7 @@ def test_a_trial_is_told_with_its_twins_and_what_can_be_done() -> None:
         "log10 of the gradient norm, at the start of training", "log10 of the gradient norm, in the end",
     ]  # fmt: skip
     assert section.notes[0] == (
-        "Its gradients and its twins: python -m search.report --name s --trial 1 --storage sqlite:///x.db"
+        "Again, bit for bit on a CPU: python -m search.repeat 1 --name s --storage sqlite:///x.db"
     )
     figures = section.figures()
     assert [len(trace.x) for trace in figures["layers"].data] == [30] * 4
@@ -97,6 +97,7 @@ def test_a_note_is_short_and_leads_to_what_was_kept() -> None:
     twins = records([pair()[0], one])
     text = trial_note(twins[1], twins, "plain", "my study", 3)
     assert text.startswith("**Trial 1: residual, 7 convs")
+    assert "Gradients and twins: `python -m search.report --name 'my study' --trial 1`" in text
     assert "Twins: #0 plain 50.0 % (complete)" in text
     assert f"Kept: [weights.pt](/artifacts/3/{twins[1].trial_id}/k1)" in text
     assert "`python -m search.repeat 1 --name 'my study'`" in text
@@ -104,4 +105,14 @@ def test_a_note_is_short_and_leads_to_what_was_kept() -> None:
 
 
 def test_nothing_can_be_done_with_a_trial_that_was_not_trained() -> None:
-    assert commands(TrialRecord(made(0, "plain", state=TrialState.RUNNING)), "s", None) == []
+    running = TrialRecord(made(0, "plain", state=TrialState.RUNNING))
+    assert commands(running, [running], "plain", "s", None) == []
+
+
+def test_a_trial_is_flipped_to_the_baseline_and_the_baseline_to_its_first_rival() -> None:
+    twins = records(pair())
+    for trial, other in zip(twins, ("residual", "plain"), strict=True):
+        lines = [line for _, line in commands(trial, twins, "plain", "s", None)]
+        assert lines[1] == f"python -m search.repeat {trial.number} --name s --block {other}"
+    alone = [line for _, line in commands(twins[0], twins[:1], "plain", "s", None)]
+    assert alone[1].endswith("--block residual")
