@@ -26,7 +26,7 @@ QUIET_SECONDS = 300.0
 """Seconds without a line after which a log is told how far the trials are that run."""
 STYLES = {"error": "red", "lost": "red", "oom": "yellow", "infeasible": "yellow", "diverged": "yellow"}
 """Colours of outcomes; their words are there as well."""
-BEST = "★ "
+STAR = "★ "
 """Stands before the best trial of an arm."""
 
 
@@ -115,11 +115,11 @@ class Progress:
         lines += [
             Text(f"… {line}", style="dim", no_wrap=True, overflow="ellipsis") for line in self._running()
         ]
-        return Group(head, counts, *lines, Text(f"{BEST}best: {'; '.join(best or ['-'])}", style="bold"))
+        return Group(head, counts, *lines, Text(f"{STAR}best: {'; '.join(best or ['-'])}", style="bold"))
 
 
 def _line(trial: TrialRecord, best: bool) -> Text:
     """A finished trial; `best`: of its arm, so far."""
     style = "green" if best else STYLES.get(trial.ended, "dim" if trial.is_pruned else "")
-    mark = BEST if best else " " * len(BEST)
+    mark = STAR if best else " " * len(STAR)
     return Text(f"{mark}{progress_line(trial)}", style=style, no_wrap=True, overflow="ellipsis")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from selenium import webdriver
+from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from search.analysis.trials import best_of
@@ -23,6 +26,15 @@ PLOT = "user-defined-plot:"
 SHOWN = """
 const figure = document.getElementById(arguments[0])
 return figure?.data?.map((trace) => (trace.y || trace.cells?.values || []).length)
+"""
+DRAWN = """
+const figures = [...document.querySelectorAll('figure')]
+return figures.length && figures.every((figure) => figure.querySelector('.plot').data)
+"""
+WIDTHS = """
+const names = [...document.querySelectorAll('.MuiListItemButton-root')]
+const first = names.find((name) => /Trial 0/.test(name.textContent))
+return [document.documentElement.scrollWidth, innerWidth, first.getBoundingClientRect().width]
 """
 INKED = """
 const figure = document.getElementById(arguments[0])
@@ -101,6 +113,90 @@ def test_the_best_trial_shows_its_artifacts(site: Site, browser: webdriver.Chrom
     for name in ("architecture.json", "architecture.txt", "weights.pt"):
         shows(browser, "body", name)
     assert complaints(browser) == []
+
+
+def drawn(browser: webdriver.Chrome) -> bool:
+    """Whether every figure of one of our pages is drawn."""
+    return bool(browser.execute_script(DRAWN))
+
+
+def test_the_first_screen_answers_and_leads_on_and_back(site: Site, browser: webdriver.Chrome) -> None:
+    visit(site, browser, "/")
+    shows(browser, ".card .sentence", "onfirmed (test")
+    shows(browser, ".card .sentence", "Exploratory, ")
+    WebDriverWait(browser, 60).until(drawn)
+    [card] = browser.find_elements(By.CSS_SELECTOR, ".card")
+    assert card.find_element(By.CSS_SELECTOR, "h2").text == "tiny", (
+        "a confirmation is on the card of its search"
+    )
+    card.find_element(By.LINK_TEXT, "All figures and tables").click()
+    shows(browser, "h1", "tiny")
+    WebDriverWait(browser, 60).until(drawn)
+    browser.find_element(By.LINK_TEXT, "In optuna-dashboard").click()
+    shows(browser, "#archsearch", "The answer of this study")
+    browser.find_element(By.CSS_SELECTOR, "#archsearch a").click()
+    shows(browser, "h1", "tiny")
+    assert complaints(browser) == []
+
+
+def test_a_trial_has_a_page_with_its_files(site: Site, browser: webdriver.Chrome) -> None:
+    best = best_of(records(site.command.trials()))
+    assert best is not None
+    visit(site, browser, "/")
+    browser.get(f"http://127.0.0.1:{site.port}/studies/1/trials/{best.number}")
+    shows(browser, ".sentence", f"Trial {best.number}: ")
+    WebDriverWait(browser, 60).until(drawn)
+    kept = browser.find_element(By.LINK_TEXT, "weights.pt").get_attribute("href")
+    status, _, body = site.ask("GET", "/" + str(kept).split("/", 3)[3], LOGIN)
+    assert (status, body[:2]) == (200, b"PK")
+    assert complaints(browser) == []
+
+
+def test_the_page_of_a_trial_in_optuna_dashboard_is_as_wide_as_the_screen(
+    site: Site, browser: webdriver.Chrome
+) -> None:
+    visit(site, browser, "/")
+    browser.get(f"http://127.0.0.1:{site.port}/dashboard/studies/1/trials?numbers=0")
+    shows(browser, "body", "Again, bit for bit on a CPU")
+    shows(browser, "body", "User Attributes")
+    wide, screen, named = browser.execute_script(WIDTHS)
+    assert wide <= screen
+    assert named > 150, "the list of trials beside it"
+    shows(browser, "#archsearch", "Trial 0 and its twins")
+
+
+def test_read_only_is_said_where_buttons_would_change_something(
+    site: Site, browser: webdriver.Chrome
+) -> None:
+    visit(site, browser, "/")
+    browser.get(f"http://127.0.0.1:{site.port}/dashboard")
+    shows(browser, "#archsearch", "Read-only")
+    refused = "button[data-archsearch=refused]"
+    WebDriverWait(browser, 60).until(lambda _: len(browser.find_elements(By.CSS_SELECTOR, refused)) >= 5)
+    buttons = browser.find_elements(By.CSS_SELECTOR, refused)
+    assert all("--allow-writes" in str(button.get_attribute("title")) for button in buttons)
+    for button in buttons:
+        button.click()
+    assert not browser.find_elements(By.CSS_SELECTOR, "[role=dialog]")
+    browser.get(f"http://127.0.0.1:{site.port}/dashboard/studies/1/note")
+    shows(browser, refused)
+
+
+def test_the_page_is_renewed_while_trials_end(site: Site, browser: webdriver.Chrome, tmp_path: Path) -> None:
+    shutil.copy(site.command.folder / "search.db", tmp_path / "search.db")
+    server = Server(tmp_path)
+    try:
+        browser.get(f"http://127.0.0.1:{server.port}/")
+        shows(browser, ".facts", "9 of 9 trials")
+        browser.execute_script("window.same = true")
+        study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{tmp_path}/search.db")
+        study.add_trial(study.trials[0])
+        shows(browser, ".facts", "10 trials")
+        WebDriverWait(browser, 60).until(drawn)
+        assert browser.execute_script("return window.same"), "without loading it again"
+        assert complaints(browser) == []
+    finally:
+        server.close()
 
 
 def test_nobody_changes_anything_and_strangers_see_nothing(site: Site) -> None:

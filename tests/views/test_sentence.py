@@ -120,7 +120,7 @@ def test_arms_of_one_word_share_it() -> None:
     )
     leads = [duel("leads", 3, wins=6, arm=arm, pairs=9) for arm in ("residual", "preact")]
     assert told(*leads).endswith(
-        "from 23 convs on residual and pre-activation lead plain by 3.0 and 3.0 points (6 of 9 and 6 of 9 "
+        "from 23 convs on residual and pre-activation lead plain by 3.0 points each (6 of 9 and 6 of 9 "
         "pairs won, none lost)."
     )
 

@@ -154,7 +154,7 @@ def test_repeats_have_a_page() -> None:
         study.set_user_attr(key, value)
     html = page(findings_of(study))
     assert "<title>digits-repeat</title>" in html
-    assert '<td class="word">#12</td>' in html
+    assert '<td class="word" data-name="of trial">#12</td>' in html
     assert "<figure" not in html
 
 

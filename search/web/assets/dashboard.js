@@ -30,7 +30,8 @@ function follow(back) {
 
 function refuse(button) {
   // a button that the server would refuse says so before it is pressed
-  const name = button.getAttribute("aria-label") || button.textContent.trim();
+  const pencil = button.querySelector("[data-testid=EditIcon]") ? "edit" : "";
+  const name = button.getAttribute("aria-label") || button.textContent.trim() || pencil;
   if (CHANGES.test(name) && !button.dataset.archsearch) {
     button.dataset.archsearch = "refused";
     button.title = HINT;
