@@ -17,6 +17,7 @@ from benchmarks import (
     machinery,
     many,
     memory,
+    pages,
     peers,
     roofline,
     startup,
@@ -38,6 +39,7 @@ ALL: dict[str, Callable[..., Table]] = {
     "loader": loader.measure,
     "startup": startup.measure,
     "memory": memory.measure,
+    "pages": pages.measure,
 }
 UNMEASURED = ("anything on a GPU",)
 SHORT = digits(("epochs = 15", "epochs = 1"))
@@ -52,6 +54,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "loader": {"images": 256, "repeats": 1},
     "startup": {"repeats": 1, "workers": 1, "study": SHORT},
     "memory": {"trials": 2, "study": SHORT},
+    "pages": {"sizes": (6,), "source": 3, "rounds": 1, "trials": 2, "study": SHORT},
 }
 """Sizes at which everything runs and no number means anything."""
 

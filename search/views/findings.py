@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from optuna.study import Study
@@ -66,7 +67,7 @@ class Section:
     reading: str
     """A guide to reading it, in Markdown."""
     figures: Callable[[], dict[str, go.Figure]]
-    """Figures by name, in the order in which they are to be read. Drawn when asked for."""
+    """Figures by name, in the order in which they are to be read. Drawn when they are first asked for."""
     next: str = ""
     """The command that comes next; empty where there is none."""
     origin: str = ""
@@ -139,6 +140,7 @@ def findings_of(study: Study, storage: str | None = None) -> Findings:
 def _search(name: str, evidence: Evidence, trials: Sequence[TrialRecord], course: Course) -> Section:
     said = sentence(evidence)
 
+    @cache
     def draw() -> dict[str, go.Figure]:
         from search.views.search_figures import search_figures
 
@@ -170,6 +172,7 @@ def _confirmation(study: Study, plan: Plan) -> tuple[Verdicts, Section]:
     trials = records_of(study)
     verdicts = judge_study(study, plan)
 
+    @cache
     def draw() -> dict[str, go.Figure]:
         from search.views.confirmation_figures import confirmation_figures
 

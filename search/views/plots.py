@@ -39,35 +39,33 @@ def panels(title: str, *subtitles: str) -> go.Figure:
     """One or two pairs of axes side by side, the legend below."""
     lines = textwrap.wrap(title, WRAP)
     above, below = 46 + LINE * len(lines), 95
-    figure = go.Figure()
-    figure.update_layout(
-        template="plotly_white",
-        height=HEIGHT,
-        modebar={"orientation": "v"},  # above, it would cover the title
-        title={
+    layout: dict[str, Any] = {
+        "template": "plotly_white",
+        "height": HEIGHT,
+        "modebar": {"orientation": "v"},  # above, it would cover the title
+        "title": {
             "text": "<br>".join(lines), "font": {"size": 12},
             "x": 0.01, "xanchor": "left", "y": 0.96, "yanchor": "top",
         },
-        margin={"l": 55, "r": 38, "t": above, "b": below},
-        legend={
+        "margin": {"l": 55, "r": 38, "t": above, "b": below},
+        "legend": {
             "orientation": "h", "x": 0, "y": -LEGEND_BELOW / (HEIGHT - above - below), "yanchor": "top",
             "font": {"size": 11}, "tracegroupgap": 0,
         },
-    )  # fmt: skip
+        "annotations": [],
+    }  # fmt: skip
     for i, subtitle in enumerate(subtitles):
         left = i / 2 + 0.05 * i if len(subtitles) > 1 else 0
         right = left + 0.45 if len(subtitles) > 1 else 1
-        figure.update_layout(
+        layout[axis_name("xaxis", i + 1)] = {"domain": [left, right], "anchor": axis("y", i + 1)}
+        layout[axis_name("yaxis", i + 1)] = {"anchor": axis("x", i + 1)}
+        layout["annotations"].append(
             {
-                axis_name("xaxis", i + 1): {"domain": [left, right], "anchor": axis("y", i + 1)},
-                axis_name("yaxis", i + 1): {"anchor": axis("x", i + 1)},
+                "text": subtitle, "x": (left + right) / 2, "y": 1.0, "xref": "paper", "yref": "paper",
+                "xanchor": "center", "yanchor": "bottom", "showarrow": False, "font": {"size": 12},
             }
-        )
-        figure.add_annotation(
-            text=subtitle, x=(left + right) / 2, y=1.0, xref="paper", yref="paper", xanchor="center",
-            yanchor="bottom", showarrow=False, font={"size": 12},
         )  # fmt: skip
-    return figure
+    return go.Figure(layout=layout)  # in one go: each update would copy the template
 
 
 def side_by_side(i: int, count: int) -> float:

@@ -82,10 +82,14 @@ class Answers:
         self.last_asked = 0.0
         threading.Thread(target=self._work, name="answers", daemon=True).start()
 
-    def wanted(self) -> bool:
-        """Says that somebody looks; whether there are pages to show."""
+    def awake(self) -> None:
+        """Says that somebody looks, or soon will."""
         self.last_asked = time.monotonic()
         self.asked.set()
+
+    def wanted(self) -> bool:
+        """Says that somebody looks; whether there are pages to show."""
+        self.awake()
         return self.ready.wait(PATIENCE_SECONDS)
 
     def _work(self) -> None:

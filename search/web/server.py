@@ -59,7 +59,8 @@ def serve(served: Served) -> None:
     storage, artifacts = watch(served.url, served.writes), _artifacts(served.artifacts)
     sort_figures()
     read_notes_by_key()
-    app = Site(optuna_dashboard.wsgi(storage, artifact_store=artifacts), Answers(storage), served.writes)
+    answers = Answers(storage)
+    app = Site(optuna_dashboard.wsgi(storage, artifact_store=artifacts), answers, served.writes)
     listener = _listen(served.host, served.port)
     server = waitress.create_server(
         Guard(app, [served.host, *served.names], logins, served.writes),
@@ -71,6 +72,7 @@ def serve(served: Served) -> None:
     address = _address(served.host, listener.getsockname()[1])
     rights = "studies may be changed" if served.writes else "read-only"
     login = "login" if logins else "no login"
+    answers.awake()  # the first page is asked for in a moment
     print(f"{shown_url(served.url)} is shown at {address} ({rights}, {login}); Ctrl-C stops it", flush=True)
     if served.open_browser and not webbrowser.open(address):
         print("no browser found: open the address yourself", file=sys.stderr)

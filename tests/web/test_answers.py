@@ -127,7 +127,10 @@ def test_pages_are_made_while_somebody_looks_and_not_after(
     monkeypatch.setattr(module, "PATIENCE_SECONDS", 60)
     storage: BaseStorage = watch(url, writes=False)
     answers = Counted(storage)
+    module.time.sleep(0.1)
     assert Counted.looks == 0
+    answers.awake()
+    assert answers.ready.wait(60), "before anybody has asked"
     assert answers.wanted()
     assert names(answers) == ["tiny"]
     for _ in range(600):
