@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from copy import deepcopy
+from contextlib import closing, contextmanager
 from typing import Any
 from urllib.request import Request, urlopen
-
-from optuna.trial import FrozenTrial
 
 from benchmarks.processes import ROOT, Search, clean_env, seconds_of
 from benchmarks.table import Goal, Table, ratios, spread
 from search.data.datasets import load
 from search.spec.study_file import find_study, load_spec
+from search.storage.connections import join_study
+from search.storage.leases import worker_name
 from search.storage.studies import open_study
 from search.storage.trial_record import PLACE
 from search.web.publish import publish
 
 MOST_BYTES = 1_500_000
 """Goal: bytes of a page without the script that draws its figures."""
+TABLES = (
+    "trials", "trial_params", "trial_values", "trial_intermediate_values", "trial_user_attributes",
+    "trial_system_attributes",
+)  # fmt: skip
+"""Those in which Optuna's storage keeps trials."""
 LOOK_SECONDS = 5.0
 """Seconds between two looks of an open page."""
 ANSWERED = """
@@ -82,22 +87,31 @@ def measure(
 
 def _copy(real: Search, copied: Search, size: int) -> float:
     """A study of so many copies, in groups of their own. Returns the seconds in which its page is written."""
-    spec = load_spec(find_study(copied.study))
-    study = open_study(copied.url, copied.name, spec, load(spec.data).fingerprint(), size)
-    found = real.trials()
-    for number in range(size):
-        study._storage.create_new_trial(study._study_id, template_trial=_of_turn(found, number))
+    path = copied.url.removeprefix("sqlite:///")
+    shutil.copy(real.url.removeprefix("sqlite:///"), path)
+    with closing(sqlite3.connect(path)) as database, database:
+        [[count]] = database.execute("SELECT count(*) FROM trials")
+        for turn in range(1, -(-size // count)):
+            for table in TABLES:
+                _copy_rows(database, table, count, turn)
+        database.execute("DELETE FROM trials WHERE number >= ?", (size,))
     began = time.perf_counter()
-    publish(study)
+    publish(join_study(copied.url, real.name, worker_name(), size)[0])
     return time.perf_counter() - began
 
 
-def _of_turn(found: list[FrozenTrial], number: int) -> FrozenTrial:
-    turn, index = divmod(number, len(found))
-    trial = deepcopy(found[index])
-    if place := trial.system_attrs.get(PLACE):
-        trial.system_attrs[PLACE] = place | {"group": place["group"] + turn * len(found)}
-    return trial
+def _copy_rows(database: sqlite3.Connection, table: str, count: int, turn: int) -> None:
+    """The rows of the first `count` trials once more, for trials of further numbers and groups."""
+    shift = turn * count
+    names = [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
+    known = {"trial_id": f"trial_id + {shift}", "number": f"number + {shift}"}
+    if table == "trial_system_attributes":
+        group = f"json_set(value_json, '$.group', json_extract(value_json, '$.group') + {shift})"
+        known["value_json"] = f"CASE key WHEN '{PLACE}' THEN {group} ELSE value_json END"
+    own = names if table == "trials" else names[1:]  # the others' first column is a key of their own
+    values = ", ".join(known.get(name, name) for name in own)
+    database.execute(f"INSERT INTO {table} ({', '.join(own)}) SELECT {values} FROM {table} "
+                     f"WHERE trial_id <= {count}")  # fmt: skip
 
 
 @contextmanager

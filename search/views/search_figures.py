@@ -32,7 +32,7 @@ from search.views.plots import (
     thinned,
 )
 from search.views.tables import account_table, duel_table
-from search.views.trial_figures import DOTS, cost, curves, deep_twins, gradients, layers
+from search.views.trial_figures import DOTS, cost, curves, deep_layers, gradients
 from search.views.words import convs
 
 PAIRS = 300
@@ -214,7 +214,7 @@ FIGURES: dict[str, Callable[[SearchView], go.Figure]] = {
     "archsearch-1-degradation": lambda view: degradation(view.evidence, view.trials, view.sentence),
     "archsearch-2-beats": lambda view: table_figure(duel_table(view.evidence)),
     "archsearch-3-pairs": lambda view: pairs(view.evidence.baseline, view.trials),
-    "archsearch-4-conv-gradients": lambda view: layers(deep_twins(view.evidence.baseline, view.trials)),
+    "archsearch-4-conv-gradients": lambda view: deep_layers(view.evidence.baseline, view.trials),
     "archsearch-4-gradients": lambda view: gradients(view.trials),
     "archsearch-5-cost": lambda view: cost(view.trials),
     "archsearch-6-budget": lambda view: budget(view.evidence),

@@ -61,13 +61,10 @@ def gradients(trials: Sequence[TrialRecord]) -> go.Figure:
     return figure if known else empty(figure, "nothing measured yet")
 
 
-def layers(twins: Sequence[TrialRecord]) -> go.Figure:
+def layers(twins: Sequence[TrialRecord], title: str) -> go.Figure:
     """The gradient norm of every block conv, of trials that differ in the arm alone: what the shortcut does
     to the signal, conv by conv."""
     measured = [trial for trial in twins if trial.gradients]
-    title = "Gradient norm of every conv"
-    if measured:
-        title += f", twins of {measured[0].depth} convs: they differ in the shortcut alone"
     figure = panels(title, "at the start of training", "in the end")
     for trial in measured:
         for panel, when in ((1, "start"), (2, "end")):
@@ -89,6 +86,15 @@ def layers(twins: Sequence[TrialRecord]) -> go.Figure:
         step = max(1, round((max(logs) - min(logs)) / 5))
         set_axis(figure, "yaxis", panel, name, type="log", exponentformat="power", dtick=step)
     return figure if measured else empty(figure, "no gradients were kept")
+
+
+def deep_layers(baseline: str, trials: Sequence[TrialRecord]) -> go.Figure:
+    """The gradients of the twins that show best what the shortcut does."""
+    twins = deep_twins(baseline, trials)
+    deep = f", {twins[0].depth} convs" if twins else ""
+    return layers(
+        twins, f"Why: gradient norm conv by conv, of the deep twins that ended farthest apart{deep}"
+    )
 
 
 def deep_twins(baseline: str, trials: Sequence[TrialRecord]) -> list[TrialRecord]:

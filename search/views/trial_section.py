@@ -43,7 +43,11 @@ def trial_section(study: Study, number: int, storage: str | None = None) -> Sect
     def draw() -> dict[str, go.Figure]:
         from search.views.trial_figures import curves_of, layers
 
-        return {"layers": layers(twins), "curves": curves_of(twins, f"Accuracy by epoch of trial {number}")}
+        of = f"of trial {number}" + " and its twins" * (len(twins) > 1)
+        return {
+            "layers": layers(twins, f"Gradient norm conv by conv, {of}"),
+            "curves": curves_of(twins, f"Accuracy by epoch, {of}"),
+        }
 
     return Section(
         kind="trial",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import sqlite3
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -122,14 +124,34 @@ def test_what_is_asked_for_another_confirmation_is_written_into_its_plan(searche
     assert NAME not in optuna.get_all_study_names(searched.url)
 
 
-def test_a_killed_confirmation_goes_on_to_the_same_end(searched: Command) -> None:
-    process = searched.start("--workers", "1", "--quiet", command="confirm")
+def killed_half_way(command: Command) -> None:
+    """A confirmation of which some runs have ended."""
+    process = command.start("--workers", "1", "--quiet", command="confirm")
     for _ in range(600):
-        if len([t for t in searched.trials(NAME) if t.state.is_finished()]) >= 2:
+        if len([t for t in command.trials(NAME) if t.state.is_finished()]) >= 2:
             break
         time.sleep(0.1)
     process.kill()
     process.communicate()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_what_a_worker_cannot_go_on_with_is_the_last_word_of_the_command(
+    searched: Command, workers: str
+) -> None:
+    killed_half_way(searched)
+    with closing(sqlite3.connect(searched.folder / "search.db")) as database, database:
+        changed = "UPDATE trial_user_attributes SET value_json = ? WHERE key = 'weights'"
+        database.execute(changed, ('"of another torch"',))
+    ended = searched.run("--workers", workers, "--quiet", command="confirm")
+    assert ended.returncode == 1
+    [last] = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
+    assert "are twins, but start from different weights" in last
+    assert "Traceback" not in ended.stdout + ended.stderr
+
+
+def test_a_killed_confirmation_goes_on_to_the_same_end(searched: Command) -> None:
+    killed_half_way(searched)
     half = {t.number: t.user_attrs for t in searched.trials(NAME) if t.state.is_finished()}
     assert half
     confirmed(searched, "--workers", "1", "--quiet")

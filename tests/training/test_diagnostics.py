@@ -193,6 +193,7 @@ def test_gradients_are_compared_from_the_first_block_to_the_last() -> None:
     norms = [float(weight.grad.double().norm()) for weight in weights if weight.grad is not None]
     measures = probe.measure()
     assert measures.grad_ratio == pytest.approx(math.log10(norms[0] / norms[-1]), abs=1e-4)
+    assert measures.conv_gradients == pytest.approx([math.log10(norm) for norm in norms], abs=1e-4)
     assert measures.grad_ratio * measures.grad_slope < 0, (
         "a ratio below 1 is a gradient that grows with the conv"
     )

@@ -8,7 +8,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from models.arms.arm import ARMS
 from search.views.plots import CAUSE_COLORS
-from search.views.trial_figures import DOTS, cost, curves, gradients
+from search.views.trial_figures import DOTS, cost, curves, deep_twins, gradients, layers
 from tests.support.arms import OURS
 from tests.support.figures import legend, named, outside
 from tests.support.made_trials import made, records
@@ -160,3 +160,30 @@ def test_an_epoch_whose_value_is_no_number_is_a_gap() -> None:
     figure = telling(trials)
     assert list(panel(figure, "x")["plain, #0"][1]) == [20.0, None]
     assert panel(figure, "x")["pre-activation, #1"] == ([], [])
+
+
+def twins(group: int, blocks: int, plain: float, **measured: Any) -> list[FrozenTrial]:
+    known = {"curve": curve(0.5), "group": group, "blocks": blocks, **measured}
+    return [made(2 * group, "plain", plain, **known), made(2 * group + 1, "residual", 0.9, **known)]
+
+
+def test_the_gradient_of_every_conv_is_drawn_at_the_start_and_in_the_end() -> None:
+    trials = records(twins(0, 13, 0.5, gradients={"start": [-3.0, 0.0], "end": [1.0]}))
+    figure = layers(trials, "a title")
+    assert figure.layout.title.text == "a title"
+    assert panel(figure, "x")["plain, #0: 50.0 %"] == ([1, 2], [0.001, 1.0])
+    assert panel(figure, "x2")["residual, #1: 90.0 %"] == ([1], [10.0])
+    assert legend(figure) == ["plain, #0: 50.0 %", "residual, #1: 90.0 %"]
+    assert not outside(figure)
+    bare = layers(records(twins(0, 13, 0.5)), "a title")
+    assert [note.text for note in bare.layout.annotations][-1] == "no gradients were kept"
+
+
+def test_the_twins_to_look_at_are_deep_measured_and_far_apart() -> None:
+    measured = {"gradients": {"start": [0.0], "end": [0.0]}}
+    shallow, deep = twins(0, 3, 0.1, **measured), twins(1, 13, 0.6, **measured)
+    near, bare = twins(2, 13, 0.8, **measured), twins(3, 13, 0.2)
+    chosen = deep_twins("plain", records([*shallow, *deep, *near, *bare]))
+    assert [trial.number for trial in chosen] == [2, 3]
+    assert [trial.number for trial in deep_twins("plain", records(shallow))] == [0, 1]
+    assert deep_twins("plain", records(bare)) == []

@@ -26,6 +26,7 @@ from search.views import confirmation_figures, search_figures
 from search.views.findings import Findings
 from search.views.sentence import sentence
 from search.web import publish as module
+from search.web.dashboard_internals import note_of
 from search.web.publish import MARK, Publisher, note, publish, with_theirs
 from tests.support.made_trials import deep_pairs, findings, made, study_of
 from tests.support.many_arms import FIVE, LABELS, five_arms, search_of_five
@@ -161,6 +162,23 @@ def test_rows_that_did_not_change_are_not_written(study: Study, monkeypatch: pyt
     monkeypatch.setattr(direct, "replace_system_attributes", replace)
     publish(study)
     assert written == [({PUBLISHED: 6}, [])]
+
+
+def test_every_finished_trial_has_a_note_and_what_a_person_wrote_there_stays(study: Study) -> None:
+    study.add_trials(deep_pairs(2))
+    study.add_trial(made(99, "plain", state=TrialState.RUNNING))
+    publish(study)
+    *ended, running = study.trials
+    for trial in ended:
+        assert note_of(attributes(study), trial._trial_id).startswith(f"**Trial {trial.number}: ")
+    assert note_of(attributes(study), running._trial_id) == ""
+    first = optuna.Trial(study, ended[0]._trial_id)
+    save_note(first, f"{get_note(first)}\n\nmy thought")
+    study.add_trials(deep_pairs(1, first=50))
+    publish(study)
+    assert get_note(first).startswith("**Trial 0: ")
+    assert get_note(first).endswith("my thought")
+    assert get_note(first).count(MARK) == 1
 
 
 def test_a_page_of_more_trials_stays(study: Study, other: Study, monkeypatch: pytest.MonkeyPatch) -> None:
