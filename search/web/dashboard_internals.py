@@ -41,12 +41,19 @@ def read_notes_by_key() -> None:
     """Makes the dashboard look up a trial's note and artifacts: it looks through all attributes of the study
     for each trial."""
     stock = _serializer.list_trial_artifacts
+    last: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+    """The attributes of the study that was asked for last, and of these the ones about artifacts: a list of
+    trials asks with the same ones for each of them."""
 
     def note(attrs: dict[str, Any], trial_id: int | None) -> dict[str, Any]:
         return {"version": attrs.get(_note.note_ver_key(trial_id), 0), "body": note_of(attrs, trial_id)}
 
     def artifacts(attrs: dict[str, Any], *rest: Any) -> Any:
-        return stock({k: v for k, v in attrs.items() if k.startswith(ARTIFACTS_OF_OLD)}, *rest)
+        nonlocal last
+        known = last
+        if known[0] is not attrs:
+            known = last = attrs, {k: v for k, v in attrs.items() if k.startswith(ARTIFACTS_OF_OLD)}
+        return stock(known[1], *rest)
 
     _note.get_note_from_system_attrs, _serializer.list_trial_artifacts = note, artifacts
 
