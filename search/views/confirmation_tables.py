@@ -8,7 +8,7 @@ from models.arms.arm import look
 from search.analysis.verdicts import OWN, Verdicts, Versus
 from search.design.plan import Choice, Plan
 from search.stats.paired import Comparison
-from search.views.tables import CAUSES, STAGES, TextTable, account_table
+from search.views.tables import CAUSES, STAGES, VERDICT, TextTable, account_table
 from search.views.words import accuracy, figure_text, listed, many, plural, points, small, span
 
 
@@ -39,14 +39,15 @@ def _clause(versus: Sequence[Versus], baseline: str) -> str:
     for one in versus:
         by_word[one.result.word if one.result else "undecided"].append(one)
     parts = []
-    for word, verb in (("beats", f"beats {baseline} by"), ("loses", f"loses to {baseline} by")):
-        amounts = [
-            f"{points(v.result.mean, signed=False)}{' points' * (i == 0)} {_bare(v.result)} at {v.depth}"
-            for i, v in enumerate(by_word[word])
-            if v.result
-        ]
+    for word, verb in (("beats", f"beats {baseline}"), ("loses", f"loses to {baseline}")):
+        amounts = []
+        for i, v in enumerate(v for v in by_word[word] if v.result):
+            assert v.result is not None
+            convs, unit = (" convs", " points") if i == 0 else ("", "")
+            by = f"{points(v.result.mean, signed=False)}{unit} {_bare(v.result)}"
+            amounts.append(f"at {v.depth}{convs} by {by}")
         if amounts:
-            parts.append(f"{verb} {listed(amounts)} convs")
+            parts.append(f"{verb} {listed(amounts)}")
     for word, verb in (("equal", f"equals {baseline} at"), ("undecided", "is undecided at")):
         if by_word[word]:
             parts.append(f"{verb} {listed([str(v.depth) for v in by_word[word]])} convs")
@@ -62,7 +63,7 @@ def _bare(result: Comparison) -> str:
 def verdict_table(verdicts: Verdicts) -> TextTable:
     """Rivals against the baseline at each depth, each arm under its own best recipe."""
     name = look(verdicts.baseline).label
-    title = f"Against {name} on test images, points; margin {verdicts.margin:g}; means of fresh seeds"
+    title = f"Against {name} on test images, mean points of fresh seeds; within {verdicts.margin:g} is equal"
     return _versus_table(title, [versus for versus in verdicts.versus if versus.recipe == OWN])
 
 
@@ -96,11 +97,12 @@ def _versus_table(title: str, found: Sequence[Versus]) -> TextTable:
                 f"{result.wins}/{result.ties}/{result.losses}{short}",
             )
         )
+    verdict = VERDICT + " (~ more seeds)" * any("undecided " in row[3] for row in rows)
     columns = (
-        "arm", "best recipe", "convs", "verdict, seeds lacking", "mean", "95 % interval", "p, Holm",
+        "arm", "best recipe", "convs", verdict, "mean", "95 % interval", "p, Holm",
         "P(better)", "win/tie/loss",
     )  # fmt: skip
-    brief = ("arm", "convs", "verdict, seeds lacking", "mean", "95 % interval", "win/tie/loss")
+    brief = ("arm", "convs", verdict, "mean", "95 % interval", "win/tie/loss")
     return TextTable(title, columns, tuple(rows), words=4, brief=brief)
 
 
@@ -133,7 +135,8 @@ def champion_table(verdicts: Verdicts) -> TextTable:
         "MACs", "recipe of",
     )  # fmt: skip
     brief = ("arm", "convs", STAGES, "test, %", "points ahead", "95 % interval")
-    title = f"Architectures that beat {name}'s best of their depth (confirmed)"
+    best = f"the best {look(verdicts.baseline).noun} of their depth"
+    title = f"Architectures that beat {best} (confirmed)"
     return TextTable(title, columns, tuple(rows), words=3, brief=brief)
 
 

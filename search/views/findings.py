@@ -120,7 +120,7 @@ def findings_of(study: Study, storage: str | None = None) -> Findings:
     typed, for the command that comes next."""
     stored, name = record_of_study(study), study.study_name
     if stored.plan:
-        verdicts, section = _confirmation(study, Plan.from_json(stored.plan))
+        verdicts, section = _confirmation(study, Plan.from_json(stored.plan), storage)
         return Findings(name, None, verdicts, (section,))
     if stored.kind == REPEATS:
         return Findings(name, None, None, (_repeats(study),))
@@ -132,7 +132,7 @@ def findings_of(study: Study, storage: str | None = None) -> Findings:
         line = command_line("confirm", [*file, "--name", name], storage)
         then = line if confirmable(evidence) else ""
         return Findings(name, evidence, None, (replace(section, next=then),))
-    verdicts, section = _confirmation(other, Plan.from_json(record_of_study(other).plan or {}))
+    verdicts, section = _confirmation(other, Plan.from_json(record_of_study(other).plan or {}), storage)
     search = _search(name, evidence, trials, course)
     return Findings(name, evidence, verdicts, (section, search) if verdicts.decided else (search, section))
 
@@ -168,7 +168,7 @@ def _search(name: str, evidence: Evidence, trials: Sequence[TrialRecord], course
     )
 
 
-def _confirmation(study: Study, plan: Plan) -> tuple[Verdicts, Section]:
+def _confirmation(study: Study, plan: Plan, storage: str | None) -> tuple[Verdicts, Section]:
     trials = records_of(study)
     verdicts = judge_study(study, plan)
 
@@ -178,6 +178,8 @@ def _confirmation(study: Study, plan: Plan) -> tuple[Verdicts, Section]:
 
         return confirmation_figures(verdicts, plan, trials)
 
+    words = ["report", "--name", plan.search, "--html", f"{plan.search}.html"]
+    then = command_line(words[0], words[1:], storage) if verdicts.complete else ""
     return verdicts, Section(
         kind="confirmation",
         name=study.study_name,
@@ -193,6 +195,7 @@ def _confirmation(study: Study, plan: Plan) -> tuple[Verdicts, Section]:
         notes=[spent(verdicts), *failed_lines(trials)],
         reading=confirmation_reading(plan.baseline, plan.rivals[0]),
         figures=draw,
+        next=then,
         origin=plan.search,
     )
 

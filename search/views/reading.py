@@ -5,6 +5,12 @@ from __future__ import annotations
 from models.arms.arm import look
 from search.views.words import capitalized
 
+IN_SHORT = {
+    "search": "A pair: one draw as both arms. beats, loses: decided; leads, trails: not yet decided.",
+    "confirmation": "Each arm under its own best recipe. ~94: so many more seeds would decide, about.",
+}
+"""What a reader of the first table has to know, by the kind of what it tells of."""
+
 
 def search_reading(baseline: str) -> str:
     """How to read a search."""

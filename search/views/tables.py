@@ -28,6 +28,8 @@ _MARK = " (unequal)"
 _BRIEFLY = 2
 """Winners of a band of depths that a brief look shows."""
 STAGES = "stages: width × blocks, norm"
+VERDICT = "verdict"
+"""Names of columns that several tables have."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ def winner_table(evidence: Evidence) -> TextTable:
         "MACs", "weights",
     )  # fmt: skip
     return TextTable(
-        f"Architectures that beat their {name} twin, deep ones first (exploratory)",
+        f"Architectures that beat their {name} twin, best of each depth (exploratory)",
         columns,
         rows,
         words=4,
@@ -150,15 +152,16 @@ def duel_table(evidence: Evidence) -> TextTable:
         )
         rows.append(row + (f"{short.wins}/{short.ties}/{short.losses}" if short.pairs else "-",) * cut)
     name = look(evidence.baseline).label
+    verdict = VERDICT + " (~ more pairs)" * any("undecided " in row[2] for row in rows)
     return TextTable(
         f"Against {name}, points within pairs (exploratory)",
         (
-            "arm", "convs", "verdict, pairs lacking", "gain", "95 % interval", "pairs", "win/tie/loss",
+            "arm", "convs", verdict, "gain", "95 % interval", "pairs", "win/tie/loss",
             f"over {name}'s best here", f"over {name}'s best", *("cut short: w/t/l",) * cut,
         ),
         tuple(rows),
         words=3,
-        brief=("arm", "convs", "verdict, pairs lacking", "gain", "95 % interval", "win/tie/loss"),
+        brief=("arm", "convs", verdict, "gain", "95 % interval", "win/tie/loss"),
         minor=frozenset(
             i
             for i, duel in enumerate(evidence.duels)

@@ -17,6 +17,7 @@ from models.arms.arm import look
 from search.analysis.course import Course
 from search.views.findings import Findings, Section
 from search.views.plots import is_table
+from search.views.reading import IN_SHORT
 from search.views.tables import TextTable
 from search.views.words import capitalized
 from search.web.html_table import anchor, html_table
@@ -98,7 +99,7 @@ def card(findings: Findings, links: Links) -> str:
     more = anchor(links.study(findings.study), "All figures and tables")
     trials = anchor(links.dashboard(findings.study, None), "Trials in optuna-dashboard")
     parts = [_head(own.name, own.course, links.study(findings.study), "h2")]
-    parts += [_said(first, own), _in_short(first, links), *(_said(section, own) for section in others)]
+    parts += [_said(first, own), _in_short(findings, links), *(_said(section, own) for section in others)]
     links_line = " · ".join(filter(None, (more, trials)))
     return f'<article class="card">{"".join(parts)}<p class="links">{links_line}</p></article>\n'
 
@@ -176,13 +177,19 @@ def _sentence(section: Section) -> str:
     return f'<div class="sentence">{head}:<ul>{points}</ul></div>'
 
 
-def _in_short(section: Section, links: Links) -> str:
-    """The tables that answer, beside the first figure and that of the cause."""
-    tables = "".join(_table(table, section, links) for table in section.answer)
-    drawn = _drawn(section)
-    told = drawn[:1] + [(key, figure) for key, figure in drawn if key.endswith(CAUSE) and figure.data]
-    plots = "".join(_figure(f"{section.name}-{key}", figure, section, links) for key, figure in told)
-    return f'<div class="answer"><div>{tables}</div><div class="plots">{plots}</div></div>\n'
+def _in_short(findings: Findings, links: Links) -> str:
+    """The tables that answer, beside the first figure and that of the cause, which a search measures."""
+    section = findings.sections[0]
+    tables = [_table(table, section, links) for table in section.answer]
+    if tables and (key := IN_SHORT.get(section.kind)):
+        tables.insert(1, f'<p class="how">{escape(key)}</p>')
+    plots = [_figure(f"{section.name}-{key}", figure, section, links) for key, figure in _drawn(section)[:1]]
+    for other in findings.sections:
+        causes = [(key, figure) for key, figure in _drawn(other) if key.endswith(CAUSE) and figure.data]
+        plots += [_figure(f"{other.name}-{key}", figure, other, links) for key, figure in causes]
+    return (
+        f'<div class="answer"><div>{"".join(tables)}</div><div class="plots">{"".join(plots)}</div></div>\n'
+    )
 
 
 def _answer(section: Section, links: Links) -> str:

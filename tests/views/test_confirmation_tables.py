@@ -57,8 +57,8 @@ def with_versus(verdicts: Verdicts, *versus: Versus) -> Verdicts:
 
 def test_the_sentence_tells_every_depth_of_every_arm(full: Verdicts) -> None:
     assert confirmed(full) == (
-        "Confirmed (test images, 10 seeds): residual beats plain by 40 points [40, 40] at 45 convs, equals "
-        "plain at 9 and 21 convs; pre-activation beats plain by 40 points [40, 40] at 45 convs, equals plain "
+        "Confirmed (test images, 10 seeds): residual beats plain at 45 convs by 40 points [40, 40], equals "
+        "plain at 9 and 21 convs; pre-activation beats plain at 45 convs by 40 points [40, 40], equals plain "
         "at 9 and 21 convs."
     )
 
@@ -73,8 +73,8 @@ def test_losses_and_doubts_are_told_too(full: Verdicts) -> None:
         Versus("preact", 9, OWN, 10, result(2, 3, "beats")),
     ]
     assert confirmed(with_versus(full, *versus)).endswith(
-        ": residual loses to plain by 11 points [10, 12] at 9 and 26 [20, 31] at 21 convs, is undecided at "
-        "33 and 45 convs; pre-activation beats plain by 2.5 points [2.0, 3.0] at 9 convs."
+        ": residual loses to plain at 9 convs by 11 points [10, 12] and at 21 by 26 [20, 31], is undecided "
+        "at 33 and 45 convs; pre-activation beats plain at 9 convs by 2.5 points [2.0, 3.0]."
     )
 
 

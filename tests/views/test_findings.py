@@ -107,7 +107,7 @@ def test_a_search_brings_its_confirmation_along() -> None:
     first, own = both.sections
     assert both.own is own
     assert own.sentence == alone.own.sentence
-    assert first.sentence.startswith("Confirmed (test images, 7 seeds): residual beats plain by 30")
+    assert first.sentence.startswith("Confirmed (test images, 7 seeds): residual beats plain at ")
     for section in both.sections:
         title = section.figures()["archsearch-1-degradation"].layout.title.text
         assert title.replace("<br>", " ") == section.sentence
