@@ -158,6 +158,8 @@ def progress_line(trial: TrialRecord) -> str:
 def running_line(trial: TrialRecord, epochs: int | None, now: datetime) -> str:
     """A trial that runs, in a line: its epoch, its accuracy, its own time left. `epochs`: how many it has;
     `now`: the time by the clock."""
+    if not trial.arm:
+        return f"#{trial.number:<3} is being drawn"
     done = max(trial.reported, default=0)
     line = f"#{trial.number:<3} {trial.arm or '?':<8} {trial.depth or '?':>3} convs  epoch {done}"
     if epochs is not None:

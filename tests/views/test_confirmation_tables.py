@@ -138,7 +138,7 @@ def test_a_row_says_how_many_pairs_and_seeds_are_lacking(full: Verdicts) -> None
 
 def test_the_margin_and_the_baseline_stand_above_the_verdicts(full: Verdicts) -> None:
     assert verdict_table(replace(full, margin=2.5)).title == (
-        "Against plain on test images, points; margin 2.5; means of fresh seeds"
+        "Against plain on test images, mean points of fresh seeds; within 2.5 is equal"
     )
 
 
@@ -227,7 +227,7 @@ def test_the_plan_is_shown_before_it_is_trained() -> None:
 def test_another_baseline_is_named() -> None:
     verdicts = judged(replace(PLAN, baseline="residual"), noisy)
     assert (
-        ": plain loses to residual by 40 points [40, 40] at 45 convs, equals residual at 9 and"
+        ": plain loses to residual at 45 convs by 40 points [40, 40], equals residual at 9 and"
         in confirmed(verdicts)
     )
     table = verdict_table(verdicts)

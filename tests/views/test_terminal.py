@@ -72,7 +72,7 @@ def test_the_end_of_a_search_has_its_tables_the_best_and_the_price() -> None:
     text = search_shown(trials)
     order = [
         "Against plain, points within pairs (exploratory)",
-        "Architectures that beat their plain twin, deep ones first (exploratory)",
+        "Architectures that beat their plain twin, best of each depth (exploratory)",
         "Best plain, #0: 50.0 %, 7 convs, 16×3, none",
         "Best residual, #1: 90.0 %, 7 convs, 16×3, none",
         "Best pre-activation, #2: 80.0 %, 7 convs, 16×3, none",
@@ -112,6 +112,8 @@ def test_a_trial_that_runs_says_how_far_it_is() -> None:
     assert running_line(record, None, now) == "#3   residual   7 convs  epoch 2  62.5 %"
     trial.intermediate_values = {}
     assert running_line(record, 10, now) == "#3   residual   7 convs  epoch 0/10"
+    trial.user_attrs = {}
+    assert running_line(record, 10, now) == "#3   is being drawn"
 
 
 def test_another_baseline_is_named() -> None:
@@ -246,7 +248,7 @@ def test_lines_are_not_wrapped_and_no_markup() -> None:
 def test_the_end_of_a_confirmation_has_its_tables_and_the_sentence() -> None:
     verdicts = judge(PLAN, records(ended_runs(PLAN, lambda run: 0.5 + 0.2 * (run.arm == "preact"))), 0)
     text = shown(show_confirmation, verdicts, [])
-    order = ["Against plain on test images", "Architectures that beat plain's best", "Confirmed (test"]
+    order = ["Against plain on test images", "Architectures that beat the best plain", "Confirmed (test"]
     places = [text.index(words) for words in order]
     assert places == sorted(places)
 
