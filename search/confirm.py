@@ -111,6 +111,7 @@ def run(options: argparse.Namespace) -> int:
     left = sum(1 for _ in plan.runs()) - done
     show_plan(console, plan, left, len(slots))
     if left and not options.yes and not _agreed(console):
+        console.print("not started")
         return 0
     study, plan, runs = open_confirmation(url, confirmation, spec, fingerprint, plan)
     job = Job(spec, url, confirmation, runs, slots[0].device, fingerprint, confirms=True)

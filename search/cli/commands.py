@@ -36,6 +36,15 @@ def run_command(
     except SearchError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except ModuleNotFoundError as error:
+        if error.name in ("search", "models"):
+            raise
+        print(
+            f"error: {error.name} is not installed for {sys.executable}: take the environment in which "
+            "archsearch was installed, as .venv/bin/python, or activate it: . .venv/bin/activate",
+            file=sys.stderr,
+        )
+        return 2
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

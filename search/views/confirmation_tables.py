@@ -103,7 +103,7 @@ def _versus_table(title: str, found: Sequence[Versus]) -> TextTable:
         "P(better)", "win/tie/loss",
     )  # fmt: skip
     brief = ("arm", "convs", verdict, "mean", "95 % interval", "win/tie/loss")
-    return TextTable(title, columns, tuple(rows), words=4, brief=brief)
+    return TextTable(title, columns, tuple(rows), words=4, brief=brief, keys=3)
 
 
 def champion_table(verdicts: Verdicts) -> TextTable:
@@ -137,7 +137,7 @@ def champion_table(verdicts: Verdicts) -> TextTable:
     brief = ("arm", "convs", STAGES, "test, %", "points ahead", "95 % interval")
     best = f"the best {look(verdicts.baseline).noun} of their depth"
     title = f"Architectures that beat {best} (confirmed)"
-    return TextTable(title, columns, tuple(rows), words=3, brief=brief)
+    return TextTable(title, columns, tuple(rows), words=3, brief=brief, keys=2)
 
 
 def _recipe(recipe: str) -> str:
@@ -172,7 +172,7 @@ def standing_table(verdicts: Verdicts) -> TextTable:
         "did not train", "log10 grad ratio", "cosine", "ended",
     )  # fmt: skip
     return TextTable(
-        "From the trial that gave a recipe to test, each arm under its own, %", columns, rows, words=1
+        "From the trial that gave a recipe to test, each arm under its own, %", columns, rows, keys=2
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 from models.arms.arm import look
@@ -21,6 +22,14 @@ RANKS = {
     "no pair": 4,
 }
 """Words by what they are worth to a reader: the strongest is said first."""
+HOPELESS = {
+    "diverged": "diverged: the study's learning rates are too high",
+    "error": "ended with an error",
+    "oom": "ran out of memory: a smaller batch_size or max_params may help",
+    "infeasible": "had more parameters than space.max_params",
+    "lost": "went with workers that were killed",
+}
+"""What has become of trials, and what to do about it, by their outcome."""
 
 
 def sentence(evidence: Evidence) -> str:
@@ -28,6 +37,8 @@ def sentence(evidence: Evidence) -> str:
     word first, and of two the deep one. A half without pairs is passed over."""
     baseline = evidence.baseline
     rivals = [arm for arm in evidence.arms if arm != baseline]
+    if hopeless := _hopeless(evidence):
+        return hopeless
     if not evidence.arms:
         return "No pair has been trained to the end yet."
     if not rivals:
@@ -51,6 +62,18 @@ def sentence(evidence: Evidence) -> str:
     text = f"{'; '.join(clauses)}."
     said = f"{opening}{capitalized(text)}" if opening else text
     return f"Exploratory, {plural(evidence.finished, 'trial')}: {said}"
+
+
+def _hopeless(evidence: Evidence) -> str:
+    """What has become of all trials, where it is the same for all and says why there is no answer."""
+    counts: dict[str, int] = defaultdict(int)
+    for failures in evidence.failures:
+        for outcome, count in failures.outcomes.items():
+            counts[outcome] += count
+    [outcome] = counts if len(counts) == 1 else [""]
+    why = HOPELESS.get(outcome, "")
+    count = counts[outcome]
+    return f"{f'All {count:,} trials' if count > 1 else 'The one trial so far'} {why}." if why else ""
 
 
 def _rank(half: Sequence[Duel]) -> int:
@@ -146,7 +169,8 @@ def _amounts(duels: Sequence[Duel]) -> str:
 def confirmable(evidence: Evidence) -> bool:
     """Whether a confirmation can be told to be next: there are whole pairs, of arms of equal depth."""
     depths = {look(arm).depth for arm in evidence.arms}
-    return len(depths) == 1 and any(duel.final.pairs for duel in evidence.duels)
+    paired = any(duel.final.pairs for duel in evidence.duels)
+    return len(depths) == 1 and paired and not _hopeless(evidence)
 
 
 def cut_short(duels: Sequence[Duel]) -> str:

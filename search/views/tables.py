@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich import box
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -25,6 +26,8 @@ _COLUMNS = {
     "mean_macs": "mean MACs",
 }
 _MARK = " (unequal)"
+_PADDING = 3
+"""Characters between two columns on a terminal."""
 _BRIEFLY = 2
 """Winners of a band of depths that a brief look shows."""
 STAGES = "stages: width × blocks, norm"
@@ -45,27 +48,46 @@ class TextTable:
     """The columns that a brief look shows; empty: all."""
     minor: frozenset[int] = frozenset()
     """Rows that a brief look leaves out."""
+    keys: int = 1
+    """Columns at the left that say what a row is about: every part of a table has them that is too wide."""
 
     @property
     def marked(self) -> list[str]:
         """Columns to be looked at."""
         return [column for column in self.columns if column.endswith(_MARK)]
 
-    def terminal(self, details: bool = True) -> Table:
-        """The table for rich's console; without `details`, its most telling columns and rows alone."""
+    def terminal(self, width: int, details: bool = True) -> Group:
+        """The table for rich's console of so many characters: in parts one below the other, where it is too
+        wide. Without `details`, its most telling columns and rows alone."""
         shown = [i for i, name in enumerate(self.columns) if details or not self.brief or name in self.brief]
-        title = Text(self.title)  # as Text: names may hold what rich would take for markup
-        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-        for i in shown:
+        rows = [row for i, row in enumerate(self.rows) if details or i not in self.minor]
+        first, *others = self._fitting(shown, width)
+        return Group(self._part(first, rows, self.title), *(self._part(part, rows) for part in others))
+
+    def _fitting(self, shown: Sequence[int], width: int) -> list[list[int]]:
+        """The columns in parts that are no wider than that, if they can be."""
+        keys, parts = list(shown[: self.keys]), [list(shown[: self.keys])]
+        for i in shown[self.keys :]:
+            wide = sum(self._width(j) + _PADDING for j in [*parts[-1], i])
+            if wide > width and len(parts[-1]) > len(keys):
+                parts.append([*keys])
+            parts[-1].append(i)
+        return parts
+
+    def _part(self, columns: Sequence[int], rows: Sequence[tuple[str, ...]], title: str = "") -> Table:
+        name = Text(title) if title else None  # as Text: it may hold what rich would take for markup
+        table = Table(title=name, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        for i in columns:
             header = "\n".join(textwrap.wrap(self.columns[i], self._width(i), break_long_words=False))
-            table.add_column(Text(header), justify="left" if i < self.words else "right", no_wrap=not details)
-        for row in (row for i, row in enumerate(self.rows) if details or i not in self.minor):
-            table.add_row(*(Text(row[i], style=style_of(row[i])) for i in shown))
+            table.add_column(Text(header), justify="left" if i < self.words else "right", no_wrap=True)
+        for row in rows:
+            table.add_row(*(Text(row[i], style=style_of(row[i])) for i in columns))
         return table
 
     def _width(self, column: int) -> int:
-        """The width of a column's cells."""
-        return max((len(row[column]) for row in self.rows), default=0) or 1
+        """The width of a column: of its longest cell, and of the longest word of its name."""
+        words = [len(word) for word in self.columns[column].split()]
+        return max([1, *words, *(len(row[column]) for row in self.rows)])
 
     def markdown(self) -> str:
         """The table in Markdown."""
@@ -161,6 +183,7 @@ def duel_table(evidence: Evidence) -> TextTable:
         ),
         tuple(rows),
         words=3,
+        keys=2,
         brief=("arm", "convs", verdict, "gain", "95 % interval", "win/tie/loss"),
         minor=frozenset(
             i
@@ -185,7 +208,7 @@ def level_table(evidence: Evidence) -> TextTable:
         for level in evidence.levels
     )
     columns = ("arm", "convs", "trials", "to the end", "best val", "median val", "median train")
-    return TextTable("Accuracy by arm and depth, % (exploratory)", columns, rows, words=2)
+    return TextTable("Accuracy by arm and depth, % (exploratory)", columns, rows, words=2, keys=2)
 
 
 def cause_table(evidence: Evidence) -> TextTable:
@@ -202,7 +225,7 @@ def cause_table(evidence: Evidence) -> TextTable:
         for level in evidence.levels
     )
     return TextTable(
-        "Why trials ended as they did", ("arm", "convs", "trials", "to the end", *present), rows, words=2
+        "Why trials ended as they did", ("arm", "convs", "trials", "to the end", *present), rows, 2, keys=2
     )
 
 

@@ -38,7 +38,7 @@ def show_search(console: Console, evidence: Evidence, trials: Sequence[TrialReco
     was spent."""
     for table in (duel_table(evidence), winner_table(evidence)):
         if table.rows:
-            console.print(table.terminal(details=False))
+            console.print(table.terminal(console.width, details=False))
     for line in [*best_lines(evidence, trials), spent_line(trials), *failed_lines(trials)]:
         say(console, line)
 
@@ -65,7 +65,8 @@ def spent_line(trials: Sequence[TrialRecord]) -> str:
     listed = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items()) or "none"
     seconds = sum(trial.train_seconds or 0.0 for trial in trials)
     epochs = sum(trial.epochs for trial in trials)
-    return f"Spent: {sum(outcomes.values())} trials ({listed}), {epochs} epochs, {seconds:.0f} s of training."
+    count = plural(sum(outcomes.values()), "trial")
+    return f"Spent: {count} ({listed}), {epochs} epochs, {seconds:.0f} s of training."
 
 
 def recipe_line(trial: TrialRecord) -> str:
@@ -83,7 +84,7 @@ def _optimizer(trial: TrialRecord) -> str:
 def show_plan(console: Console, plan: Plan, left: int, workers: int) -> None:
     """Prints recipes, hypotheses and price of a confirmation, before anything is trained. `left`: runs that
     have not ended."""
-    console.print(plan_table(plan).terminal())
+    console.print(plan_table(plan).terminal(console.width))
     for text in plan.hypotheses().values():
         console.print(Text(f"- {text}"))
     if plan.seeds[-1] < (least := plan.least_seeds()):
@@ -109,7 +110,7 @@ def show_confirmation(console: Console, verdicts: Verdicts, trials: Sequence[Tri
     """Prints the end of a confirmation."""
     for table in (verdict_table(verdicts), champion_table(verdicts)):
         if table.rows:
-            console.print(table.terminal(details=False))
+            console.print(table.terminal(console.width, details=False))
     for line in failed_lines(trials):
         say(console, line)
     _say_bold(console, confirmed(verdicts))
@@ -128,7 +129,7 @@ def show_findings(console: Console, findings: Findings, details: bool) -> None:
         _say_bold(console, section.sentence)
         whole = details or section.kind == "trial"
         for table in section.tables if whole else section.answer:
-            console.print(table.terminal(details))
+            console.print(table.terminal(console.width, details=whole))
         for note in section.notes:
             say(console, note)
         for name, address in section.files.items():

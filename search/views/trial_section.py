@@ -55,7 +55,11 @@ def trial_section(study: Study, number: int, storage: str | None = None) -> Sect
         course=course_of(stored, trials),
         sentence=trial_sentence(trial, twins, stored.baseline),
         answer=[twin_rows(trial, twins)] if len(twins) > 1 else [],
-        details=[table for when in ("start", "end") if (table := gradient_table(twins, when)).rows],
+        details=[
+            table
+            for table in (recipe_table(trial), *(gradient_table(twins, when) for when in ("start", "end")))
+            if table.rows
+        ],
         notes=[
             f"{what}: {line}"
             for what, line in commands(trial, twins, stored.baseline, study.study_name, storage)
@@ -99,6 +103,18 @@ def trial_sentence(trial: TrialRecord, twins: Sequence[TrialRecord], baseline: s
     return f"{text}."
 
 
+def recipe_table(trial: TrialRecord) -> TextTable:
+    """What was drawn for a trial, but for the learning rates of optimizers that it does not have."""
+    drawn = trial.drawn
+    unused = {f"lr_{name}" for name in ("sgd", "adamw")} - {f"lr_{drawn.get('optimizer')}"}
+    rows = tuple(
+        (name, f"{value:.3g}" if isinstance(value, float) else str(value))
+        for name, value in sorted(drawn.items())
+        if "optimizer" not in drawn or name not in unused
+    )
+    return TextTable("What was drawn for it", ("setting", "value"), rows)
+
+
 def twin_rows(trial: TrialRecord, twins: Sequence[TrialRecord]) -> TextTable:
     """A trial beside its twins."""
     rows = tuple(
@@ -129,7 +145,7 @@ def gradient_table(twins: Sequence[TrialRecord], when: str) -> TextTable:
 
 
 def _tenths(values: Sequence[float], i: int) -> str:
-    return f"{values[i]:.1f}".replace("-", "−") if i < len(values) else "-"
+    return points(values[i]).lstrip("+") if i < len(values) else "-"
 
 
 def commands(

@@ -23,8 +23,10 @@ LOOK_SECONDS = 3.0
 """Least time between two looks at the database."""
 AWAKE_SECONDS = 60.0
 """Seconds after which nobody is taken to look any more: then the database is left alone."""
+STALE_SECONDS = 20.0
+"""Seconds after which pages are old: nobody has looked for a while, or a look takes long."""
 PATIENCE_SECONDS = 2.0
-"""Seconds that the first one to ask waits, before being told that studies are being read."""
+"""Seconds that one waits who asks first, or for old pages; then there is what there is."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ class Answers:
         """Why the database could not be read, the last time."""
         self.ready, self.asked = threading.Event(), threading.Event()
         self.last_asked = 0.0
+        self.looked = 0.0
+        """When the last look began."""
         threading.Thread(target=self._work, name="answers", daemon=True).start()
 
     def awake(self) -> None:
@@ -89,8 +93,10 @@ class Answers:
 
     def wanted(self) -> bool:
         """Says that somebody looks; whether there are pages to show."""
+        if time.monotonic() - self.looked > STALE_SECONDS:
+            self.ready.clear()
         self.awake()
-        return self.ready.wait(PATIENCE_SECONDS)
+        return self.ready.wait(PATIENCE_SECONDS) or bool(self.pages)
 
     def _work(self) -> None:
         while True:
@@ -104,6 +110,7 @@ class Answers:
                 self.trouble = ""
             except StorageInternalError as error:
                 self.trouble = f"the database cannot be read: {error.__cause__ or error}"
+            self.looked = started
             self.ready.set()
             time.sleep(max(LOOK_SECONDS, IDLE * (time.monotonic() - started)))
 

@@ -128,7 +128,7 @@ def study_body(findings: Findings, links: Links = NOWHERE) -> str:
 
 
 def _head(name: str, course: Course, link: str, tag: str) -> str:
-    data = f"{escape(course.data)} · " * bool(course.data)
+    data = f"data: {escape(course.data)} · " * bool(course.data)
     facts = (
         f'{data}<span class="state {course.state}">{course.state}</span> · {course.counted}{_when(course)}'
     )
@@ -185,7 +185,7 @@ def _in_short(findings: Findings, links: Links) -> str:
         tables.insert(1, f'<p class="how">{escape(key)}</p>')
     plots = [_figure(f"{section.name}-{key}", figure, section, links) for key, figure in _drawn(section)[:1]]
     for other in findings.sections:
-        causes = [(key, figure) for key, figure in _drawn(other) if key.endswith(CAUSE) and figure.data]
+        causes = [(key, figure) for key, figure in _drawn(other) if key.endswith(CAUSE)]
         plots += [_figure(f"{other.name}-{key}", figure, other, links) for key, figure in causes]
     return (
         f'<div class="answer"><div>{"".join(tables)}</div><div class="plots">{"".join(plots)}</div></div>\n'
@@ -201,8 +201,9 @@ def _answer(section: Section, links: Links) -> str:
 
 
 def _drawn(section: Section) -> list[tuple[str, go.Figure]]:
-    """The figures that are no tables, by name."""
-    return [(key, figure) for key, figure in section.figures().items() if not is_table(figure)]
+    """The figures that are no tables and have something to show, by name."""
+    drawn = section.figures().items()
+    return [(key, figure) for key, figure in drawn if figure.data and not is_table(figure)]
 
 
 def _table(table: TextTable, section: Section, links: Links) -> str:

@@ -192,5 +192,5 @@ def test_another_baseline_is_named_in_every_figure_that_has_one() -> None:
     assert legend(figures[IDS[2]]) == ["plain", "pre-activation"]
     assert legend(figures[IDS[3]]) == ["residual to plain", "residual to pre-activation"]
     assert "from residual to its twin" in texts(figures[IDS[3]])
-    assert "Against residual on test images, points" in texts(figures[IDS[1]])
+    assert "Against residual on test images, mean points" in texts(figures[IDS[1]])
     assert "kept beyond residual" in texts(figures[IDS[6]])

@@ -231,7 +231,7 @@ def test_another_baseline_is_named() -> None:
         in confirmed(verdicts)
     )
     table = verdict_table(verdicts)
-    assert table.title.startswith("Against residual on test images, points")
+    assert table.title.startswith("Against residual on test images, mean points")
     assert {row[0] for row in table.rows} == {"plain", "pre-activation"}
     assert {row[1] for row in table.rows} == {"own"}
     assert {row[1] for row in twin_table(verdicts).rows} == {"residual's", "plain's", "pre-act.'s"}

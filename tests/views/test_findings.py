@@ -50,6 +50,8 @@ def test_a_search_says_what_its_evidence_says() -> None:
     assert (section.course.finished, section.course.counted) == (60, "60 trials")
     assert section.sentence == sentence(evidence)
     assert section.next == "python -m search.confirm --name shown"
+    running = findings([*deep_pairs(14), made(99, "plain", state=TrialState.RUNNING)])
+    assert running.own.next == "", "it is not over"
     again = findings_of(study_named("a b", trials), "postgresql://me:secret@host/db").sections[0]
     assert again.next == "python -m search.confirm --name 'a b' --storage 'postgresql://me:***@host/db'"
     own = study_named("own", trials, spec={"data": {"name": "folder"}})

@@ -222,3 +222,20 @@ def test_every_arm_that_had_pairs_cut_short_is_named() -> None:
         "led in 1 of 1."
     )
     assert cut_short(duels[2:]) == ""
+
+
+@pytest.mark.parametrize(
+    ("outcome", "says"),
+    [
+        ("diverged", "All 2 trials diverged: the study's learning rates are too high."),
+        ("infeasible", "All 2 trials had more parameters than space.max_params."),
+        ("error", "All 2 trials ended with an error."),
+    ],
+)
+def test_where_all_trials_came_to_nothing_that_is_the_answer(outcome: str, says: str) -> None:
+    state = TrialState.COMPLETE if outcome == "diverged" else TrialState.FAIL
+    trials = [made(i, arm, outcome=outcome, state=state) for i, arm in enumerate(("plain", "preact"))]
+    assert sentence(gather(records(trials), "plain")) == says
+    assert not confirmable(gather(records(trials), "plain"))
+    mixed = [*trials, made(2, "plain", group=1)]
+    assert "All 3" not in sentence(gather(records(mixed), "plain"))

@@ -33,7 +33,7 @@ def of(trials: list[FrozenTrial], baseline: str = "plain") -> Evidence:
 def printed(table: TextTable) -> str:
     console = Console(width=160)
     with console.capture() as captured:
-        console.print(table.terminal())
+        console.print(table.terminal(160))
     return captured.get()
 
 
@@ -60,7 +60,7 @@ def test_a_narrow_terminal_is_given_the_most_telling_columns() -> None:
     for table in (duel_table(evidence), winner_table(evidence)):
         console = Console(width=80)
         with console.capture() as captured:
-            console.print(table.terminal(details=False))
+            console.print(table.terminal(80, details=False))
         text = captured.get()
         assert "…" not in text
         shown = [i for i, name in enumerate(table.columns) if name in table.brief]
@@ -69,6 +69,20 @@ def test_a_narrow_terminal_is_given_the_most_telling_columns() -> None:
         for number, row in enumerate(table.rows):
             found = re.search(r" +".join(re.escape(row[i].strip()) for i in shown), text)
             assert bool(found) == (number not in table.minor), row
+
+
+def test_all_columns_of_a_narrow_terminal_are_in_parts_that_fit_it() -> None:
+    """Every part says what its rows are about, no cell is cut, and none is left out."""
+    table = winner_table(of(study_of(60) + deep_pairs(14, first=60)))
+    console = Console(width=80)
+    with console.capture() as captured:
+        console.print(table.terminal(80))
+    lines = [line.strip() for line in captured.get().splitlines()]
+    for row in table.rows:
+        told = [line for line in lines if line.split()[:1] == [row[0]]]
+        assert len(told) > 1
+        assert " ".join(" ".join(told).split()).replace(f" {row[0]} ", " ").split() == " ".join(row).split()
+    assert "…" not in captured.get()
 
 
 def test_verdicts_have_colours_and_other_words_have_none() -> None:

@@ -40,7 +40,8 @@ def test_a_trial_is_told_with_its_twins_and_what_can_be_done() -> None:
     [twins] = section.answer
     assert [row[:3] for row in twins.rows] == [("#0", "plain", "50.0"), ("#1 (this)", "residual", "90.0")]
     assert [table.title for table in section.details] == [
-        "log10 of the gradient norm, at the start of training", "log10 of the gradient norm, in the end",
+        "What was drawn for it", "log10 of the gradient norm, at the start of training",
+        "log10 of the gradient norm, in the end",
     ]  # fmt: skip
     assert section.notes[0] == (
         "Again, bit for bit on a CPU: python -m search.repeat 1 --name s --storage sqlite:///x.db"
