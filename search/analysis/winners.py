@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,8 +12,8 @@ from search.analysis.duels import TIED, final_difference
 from search.analysis.trials import described, draws_of
 from search.storage.trial_record import WEIGHTS, TrialRecord
 
-MOST = 4
-"""Winners that are named of a band of depths: the most accurate ones."""
+MOST = 2
+"""Winners that are named of an arm in a band of depths: the most accurate ones."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Winner:
 
 
 def winners_of(trials: Sequence[TrialRecord], baseline: str) -> tuple[Winner, ...]:
-    """The most accurate of those ahead by more than a tie in every band of depths, the deepest band first. A
-    run that did not learn wins nothing: its training accuracy is below twice chance."""
+    """The most accurate of each arm that are ahead by more than a tie in every band of depths, the deepest
+    band first. A run that did not learn wins nothing: its training accuracy is below twice chance."""
     known, learned = described(trials), 2 / classes_of(trials)
     found: dict[str, list[Winner]] = defaultdict(list)
     for draw in draws_of(known):
@@ -59,7 +59,11 @@ def winners_of(trials: Sequence[TrialRecord], baseline: str) -> tuple[Winner, ..
                 found[band_of(trial)].append(_winner(trial, twin, difference))
     named: list[Winner] = []
     for band in sorted(found, key=first_depth, reverse=True):
-        named += sorted(found[band], key=lambda winner: (-winner.val, winner.trial))[:MOST]
+        best = sorted(found[band], key=lambda winner: (-winner.val, winner.trial))
+        ahead = Counter[str]()
+        for winner in best:
+            ahead[winner.arm] += 1
+            named += [winner] * (ahead[winner.arm] <= MOST)
     return tuple(named)
 
 

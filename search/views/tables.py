@@ -28,8 +28,6 @@ _COLUMNS = {
 _MARK = " (unequal)"
 _PADDING = 3
 """Characters between two columns on a terminal."""
-_BRIEFLY = 2
-"""Winners of a band of depths that a brief look shows."""
 STAGES = "stages: width × blocks, norm"
 VERDICT = "verdict"
 """Names of columns that several tables have."""
@@ -136,7 +134,7 @@ def winner_table(evidence: Evidence) -> TextTable:
         )
         for winner in evidence.winners
     )
-    name, bands = look(evidence.baseline).label, [winner.band for winner in evidence.winners]
+    name, kinds = look(evidence.baseline).label, [(w.band, w.arm) for w in evidence.winners]
     columns = (
         "trial", "arm", "convs", STAGES, "val, %", "points ahead", f"{name} twin", "its val, %", "parameters",
         "MACs", "weights",
@@ -147,9 +145,7 @@ def winner_table(evidence: Evidence) -> TextTable:
         rows,
         words=4,
         brief=("trial", "arm", "convs", STAGES, "val, %", "points ahead"),
-        minor=frozenset(
-            i for i, winner in enumerate(evidence.winners) if i - bands.index(winner.band) >= _BRIEFLY
-        ),
+        minor=frozenset(i for i, kind in enumerate(kinds) if kind in kinds[:i]),
     )
 
 

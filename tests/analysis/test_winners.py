@@ -45,6 +45,17 @@ def test_deep_bands_come_first_and_of_each_the_most_accurate() -> None:
     ]  # fmt: skip
 
 
+def test_each_arm_has_its_best_of_a_band_named() -> None:
+    trials = [made(0, "plain", 0.5), made(1, "residual", 0.8)]
+    for group in range(1, MOST + 2):
+        trials += [
+            made(2 * group, "plain", 0.5, group=group),
+            made(2 * group + 1, "preact", 0.9, group=group),
+        ]
+    found = winners_of(records(trials), "plain")
+    assert [winner.arm for winner in found] == ["preact"] * MOST + ["residual"]
+
+
 def test_as_many_are_named_of_a_band_as_one_reads() -> None:
     shallow = [
         made(200 + i, arm, 0.5 + 0.3 * (arm != "plain"), group=200 + i // 2)
