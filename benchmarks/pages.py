@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from importlib.util import find_spec
 from typing import Any
 from urllib.request import Request, urlopen
 
@@ -61,6 +62,9 @@ def measure(
         ("trials", "the sentence", "its figures", "the sentence, again", "figures, again", "kB",
          "optuna-dashboard's list, s", "its page is written in, s"),
     )  # fmt: skip
+    if shutil.which("chromedriver") is None or find_spec("selenium") is None:
+        table.unmeasured.append("the first screen: it needs chromedriver, and `pip install -e '.[test]'`")
+        return table
     with tempfile.TemporaryDirectory() as folder:
         real = Search(folder, study, "source")
         real.run(source, workers=2)
@@ -117,20 +121,23 @@ def _copy_rows(database: sqlite3.Connection, table: str, count: int, turn: int) 
 @contextmanager
 def _served(search: Search) -> Iterator[str]:
     """The address of a dashboard of the search."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "search.dashboard", "--storage", search.url, "--port", "0"],
-        env=clean_env(search.folder), cwd=ROOT, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        found = re.search(r"http://\S+/", line)
-        if found is None:
-            raise RuntimeError(f"no dashboard: {line}")
-        yield found[0]
-    finally:
-        process.terminate()
-        process.wait()
+    words = ["search.dashboard", "--storage", search.url, "--port", "0"]
+    with subprocess.Popen(
+        [sys.executable, "-m", *words],
+        env=clean_env(search.folder),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            found = re.search(r"http://\S+/", line)
+            if found is None:
+                raise RuntimeError(f"no dashboard: {line}")
+            yield found[0]
+        finally:
+            process.terminate()
 
 
 def _looked_at(search: Search) -> tuple[list[str], int]:

@@ -140,14 +140,18 @@ def test_what_a_worker_cannot_go_on_with_is_the_last_word_of_the_command(
     searched: Command, workers: str
 ) -> None:
     killed_half_way(searched)
+    trials = searched.trials(NAME)
+    ended = [trial._trial_id for trial in trials if trial.state.is_finished()]
+    waiting = next(trial for trial in trials if trial.state == TrialState.WAITING)
     with closing(sqlite3.connect(searched.folder / "search.db")) as database, database:
-        changed = "UPDATE trial_user_attributes SET value_json = ? WHERE key = 'weights'"
-        database.execute(changed, ('"of another torch"',))
-    ended = searched.run("--workers", workers, "--quiet", command="confirm")
-    assert ended.returncode == 1
-    [last] = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
+        changed = "UPDATE trial_user_attributes SET value_json = ? WHERE key = ? AND trial_id = ?"
+        for key, value in (("weights", "of another torch"), ("group", waiting.user_attrs["group"])):
+            database.executemany(changed, [(json.dumps(value), key, trial_id) for trial_id in ended])
+    done = searched.run("--workers", workers, "--quiet", command="confirm")
+    assert done.returncode == 1
+    [last] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert "are twins, but start from different weights" in last
-    assert "Traceback" not in ended.stdout + ended.stderr
+    assert "Traceback" not in done.stdout + done.stderr
 
 
 def test_a_killed_confirmation_goes_on_to_the_same_end(searched: Command) -> None:
