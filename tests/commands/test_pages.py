@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +184,11 @@ def test_read_only_is_said_where_buttons_would_change_something(
 
 
 def test_the_page_is_renewed_while_trials_end(site: Site, browser: webdriver.Chrome, tmp_path: Path) -> None:
-    shutil.copy(site.command.folder / "search.db", tmp_path / "search.db")
+    with (  # the site has it open, part of it in its log
+        closing(sqlite3.connect(site.command.folder / "search.db")) as theirs,
+        closing(sqlite3.connect(tmp_path / "search.db")) as ours,
+    ):
+        theirs.backup(ours)
     server = Server(tmp_path)
     try:
         browser.get(f"http://127.0.0.1:{server.port}/")

@@ -29,7 +29,7 @@ def test_tables_and_the_sentence(url: str, capsys: pytest.CaptureFixture[str]) -
     shown = " ".join(capsys.readouterr().out.split())
     said = "from 21 convs on pre-activation beats plain by 30 points [30, 30] (14 pairs)."
     assert f"Exploratory, 28 trials: {said}" in shown
-    assert shown.endswith(f"Next: python -m search.confirm --name tiny --storage {url}")
+    assert f"Next: python -m search.confirm --name tiny --storage {url} More: --details" in shown
     assert re.search(r"pre-activation 21\+ beats \+30 \[30, 30\] 14/0/0", shown)
     assert "Why trials ended as they did" not in shown
     assert main(["--name", "tiny", "--storage", url, "--details"]) == 0
