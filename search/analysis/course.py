@@ -37,8 +37,7 @@ class Course:
     def counted(self) -> str:
         """Its trials in words: 63 of 100 trials, 2 running."""
         of = f" of {self.budget:,}" * (self.budget >= self.finished)
-        counts = max(self.budget, self.finished) if of else self.finished
-        noun = "trial" if counts == 1 else "trials"
+        noun = "trial" if max(self.budget, self.finished) == 1 else "trials"
         return f"{self.finished:,}{of} {noun}" + f", {self.running:,} running" * bool(self.running)
 
 

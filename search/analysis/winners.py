@@ -59,11 +59,11 @@ def winners_of(trials: Sequence[TrialRecord], baseline: str) -> tuple[Winner, ..
                 found[band_of(trial)].append(_winner(trial, twin, difference))
     named: list[Winner] = []
     for band in sorted(found, key=first_depth, reverse=True):
-        best = sorted(found[band], key=lambda winner: (-winner.val, winner.trial))
-        ahead = Counter[str]()
-        for winner in best:
-            ahead[winner.arm] += 1
-            named += [winner] * (ahead[winner.arm] <= MOST)
+        told = Counter[str]()
+        for winner in sorted(found[band], key=lambda winner: (-winner.val, winner.trial)):
+            told[winner.arm] += 1
+            if told[winner.arm] <= MOST:
+                named.append(winner)
     return tuple(named)
 
 

@@ -37,7 +37,7 @@ def run_command(
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except ModuleNotFoundError as error:
-        if error.name in ("search", "models"):
+        if error.name is None or error.name.partition(".")[0] in ("search", "models"):
             raise
         print(
             f"error: {error.name} is not installed for {sys.executable}: take the environment in which "

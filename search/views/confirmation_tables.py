@@ -41,8 +41,8 @@ def _clause(versus: Sequence[Versus], baseline: str) -> str:
     parts = []
     for word, verb in (("beats", f"beats {baseline}"), ("loses", f"loses to {baseline}")):
         amounts = []
-        for i, v in enumerate(v for v in by_word[word] if v.result):
-            assert v.result is not None
+        for i, v in enumerate(by_word[word]):
+            assert v.result is not None, "it has a word"
             convs, unit = (" convs", " points") if i == 0 else ("", "")
             by = f"{points(v.result.mean, signed=False)}{unit} {_bare(v.result)}"
             amounts.append(f"at {v.depth}{convs} by {by}")

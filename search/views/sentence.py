@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 from models.arms.arm import look
@@ -66,13 +65,9 @@ def sentence(evidence: Evidence) -> str:
 
 def _hopeless(evidence: Evidence) -> str:
     """What has become of all trials, where it is the same for all and says why there is no answer."""
-    counts: dict[str, int] = defaultdict(int)
-    for failures in evidence.failures:
-        for outcome, count in failures.outcomes.items():
-            counts[outcome] += count
-    [outcome] = counts if len(counts) == 1 else [""]
-    why = HOPELESS.get(outcome, "")
-    count = counts[outcome]
+    outcomes = {outcome for failures in evidence.failures for outcome in failures.outcomes}
+    why = HOPELESS.get(outcomes.pop(), "") if len(outcomes) == 1 else ""
+    count = evidence.finished
     return f"{f'All {count:,} trials' if count > 1 else 'The one trial so far'} {why}." if why else ""
 
 

@@ -11,6 +11,7 @@ from optuna.study import Study
 from models.arms.arm import ARMS, in_order, look
 from search.analysis.course import course_of
 from search.errors import SpecError
+from search.spec.tables import OPTIMIZERS
 from search.storage.study_record import record_of_study
 from search.storage.trial_record import TrialRecord, records_of
 from search.views.failures import why_failed
@@ -106,11 +107,11 @@ def trial_sentence(trial: TrialRecord, twins: Sequence[TrialRecord], baseline: s
 def recipe_table(trial: TrialRecord) -> TextTable:
     """What was drawn for a trial, but for the learning rates of optimizers that it does not have."""
     drawn = trial.drawn
-    unused = {f"lr_{name}" for name in ("sgd", "adamw")} - {f"lr_{drawn.get('optimizer')}"}
+    unused = {f"lr_{name}" for name in OPTIMIZERS if name != drawn.get("optimizer", name)}
     rows = tuple(
         (name, f"{value:.3g}" if isinstance(value, float) else str(value))
         for name, value in sorted(drawn.items())
-        if "optimizer" not in drawn or name not in unused
+        if name not in unused
     )
     return TextTable("What was drawn for it", ("setting", "value"), rows)
 

@@ -23,8 +23,6 @@ LOOK_SECONDS = 3.0
 """Least time between two looks at the database."""
 AWAKE_SECONDS = 60.0
 """Seconds after which nobody is taken to look any more: then the database is left alone."""
-STALE_SECONDS = 20.0
-"""Seconds after which pages are old: nobody has looked for a while, or a look takes long."""
 PATIENCE_SECONDS = 2.0
 """Seconds that one waits who asks first, or for old pages; then there is what there is."""
 
@@ -82,8 +80,6 @@ class Answers:
         """Why the database could not be read, the last time."""
         self.ready, self.asked = threading.Event(), threading.Event()
         self.last_asked = 0.0
-        self.looked = 0.0
-        """When the last look began."""
         threading.Thread(target=self._work, name="answers", daemon=True).start()
 
     def awake(self) -> None:
@@ -93,7 +89,7 @@ class Answers:
 
     def wanted(self) -> bool:
         """Says that somebody looks; whether there are pages to show."""
-        if time.monotonic() - self.looked > STALE_SECONDS:
+        if not self.asked.is_set():  # nobody has looked for a while: pages are as old as that
             self.ready.clear()
         self.awake()
         return self.ready.wait(PATIENCE_SECONDS) or bool(self.pages)
@@ -101,18 +97,19 @@ class Answers:
     def _work(self) -> None:
         while True:
             self.asked.wait()
-            started = time.monotonic()
-            if started - self.last_asked > AWAKE_SECONDS:
+            if time.monotonic() - self.last_asked > AWAKE_SECONDS:
                 self.asked.clear()
                 continue
+            first, before = not self.ready.is_set(), time.thread_time()
             try:
                 self.look()
                 self.trouble = ""
             except StorageInternalError as error:
                 self.trouble = f"the database cannot be read: {error.__cause__ or error}"
-            self.looked = started
             self.ready.set()
-            time.sleep(max(LOOK_SECONDS, IDLE * (time.monotonic() - started)))
+            # of the first look, imports and old pages are most, which the next one has not to do again
+            rest = 0.0 if first else IDLE * (time.thread_time() - before)
+            time.sleep(max(LOOK_SECONDS, rest))
 
     def look(self) -> None:
         """Makes the pages anew of which something has changed."""

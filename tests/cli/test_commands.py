@@ -39,6 +39,12 @@ def ends(error: BaseException | int) -> int:
         (DatabaseError("so it is"), 75, "error: so it is\n"),
         (StorageInternalError("so it is"), 75, "error: the database failed: so it is\n"),
         (KeyError("Record does not exist."), 75, "error: the study was deleted while it ran\n"),
+        (
+            ModuleNotFoundError("No module named 'optuna'", name="optuna"),
+            2,
+            f"error: optuna is not installed for {sys.executable}: take the environment in which "
+            "archsearch was installed, as .venv/bin/python, or activate it: . .venv/bin/activate\n",
+        ),
         (KeyboardInterrupt(), 130, "stopped\n"),
         (0, 0, ""),
         (7, 7, ""),
@@ -59,7 +65,14 @@ def test_the_cause_of_a_database_error_is_told(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().err == "error: the database failed: disk full\n"
 
 
-@pytest.mark.parametrize("error", [KeyError("no such key"), ValueError("a bug")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        KeyError("no such key"),
+        ValueError("a bug"),
+        ModuleNotFoundError("No module named 'search.nosuch'", name="search.nosuch"),
+    ],
+)
 def test_a_bug_is_no_mistake_of_a_persons(error: Exception) -> None:
     with pytest.raises(type(error)):
         ends(error)

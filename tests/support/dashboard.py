@@ -91,6 +91,9 @@ CHROMIUM = [
     "--window-size=1300,1000",
 ]
 
+SIZES = [(1300, 1000), (1024, 800), (390, 844)]
+"""Screens of a laptop, of an old one and of a phone, in pixels."""
+
 COLLECT = """
 window.violations = []
 addEventListener("securitypolicyviolation", (v) => violations.push(v.violatedDirective + " " + v.blockedURI))
@@ -103,6 +106,16 @@ def complaints(browser: webdriver.Chrome) -> list[str]:
     errors = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
     violations: list[str] = browser.execute_script("return window.violations || []")
     return violations + errors
+
+
+def look_at(browser: webdriver.Chrome, size: tuple[int, int], scheme: str) -> None:
+    """The page as a screen of this size shows it, in a theme."""
+    width, height = size
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    theme = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", theme)
+    browser.refresh()
 
 
 def shows(browser: webdriver.Chrome, selector: str, text: str = "") -> None:

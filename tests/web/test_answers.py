@@ -141,6 +141,9 @@ def test_pages_are_made_while_somebody_looks_and_not_after(
     looks = Counted.looks
     module.time.sleep(0.5)
     assert Counted.looks == looks > 0, "nobody looks any more"
+    study.add_trial(made(0, "plain"))
+    assert answers.wanted()
+    assert "1 of 100 trials" in answers.pages[1].card, "who comes back is shown no old page"
 
 
 def test_a_database_that_is_away_is_told_and_the_last_pages_stay(
@@ -154,3 +157,32 @@ def test_a_database_that_is_away_is_told_and_the_last_pages_stay(
     answers = Away(watch(url, writes=False))
     assert answers.wanted()
     assert answers.trouble == "the database cannot be read: no route"
+
+
+def test_a_look_is_followed_by_a_rest_of_its_cost_but_the_first_one_is_not(
+    study: Study, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first look imports what draws and makes all pages, which says nothing about the next one."""
+    rests: list[float] = []
+
+    class Over(BaseException):
+        """The end of the thread's work."""
+
+    class Costly(Asked):
+        spent = 0.0
+
+        def look(self) -> None:
+            type(self).spent += 2.0
+
+    def sleep(seconds: float) -> None:
+        rests.append(seconds)
+        if len(rests) == 3:
+            raise Over
+
+    answers = Costly(watch(url, writes=False))
+    answers.awake()
+    monkeypatch.setattr(module.time, "thread_time", lambda: Costly.spent)
+    monkeypatch.setattr(module.time, "sleep", sleep)
+    with pytest.raises(Over):
+        Answers._work(answers)
+    assert rests == [module.LOOK_SECONDS, 2 * module.IDLE, 2 * module.IDLE]

@@ -17,7 +17,7 @@ from search.storage.study_record import REPEATS, StudyRecord
 from search.views.findings import Findings, findings_of
 from search.views.plots import is_table
 from search.web.page import file_page as page
-from tests.support.dashboard import complaints
+from tests.support.dashboard import SIZES, complaints, look_at
 from tests.support.made_trials import deep_pairs, findings, made, study_of
 from tests.support.many_arms import FIVE, LABELS, five_arms, study_of_five
 
@@ -206,16 +206,6 @@ return [...faint]
 """Texts that are hard to read, by the contrast of WCAG 2.1: large ones need 3."""
 
 
-def look_at(browser: webdriver.Chrome, size: tuple[int, int], scheme: str) -> None:
-    """The page as a screen of this size shows it, in a theme."""
-    width, height = size
-    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    theme = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", theme)
-    browser.refresh()
-
-
 @pytest.fixture
 def five(tmp_path: Path, browser: webdriver.Chrome) -> webdriver.Chrome:
     """A browser with the page of five arms, held against residual networks: the longest labels there are."""
@@ -225,9 +215,6 @@ def five(tmp_path: Path, browser: webdriver.Chrome) -> webdriver.Chrome:
     browser.set_window_size(1300, 1000)
     browser.get(f"file://{tmp_path}/five.html")
     return browser
-
-
-SIZES = [(1300, 1000), (1024, 800), (390, 844)]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -89,7 +89,8 @@ const renewed = document.documentElement.dataset;
 async function renew() {
   // asks whether there is news; the answer is empty where there is none
   try {
-    const answer = await fetch(location.href, { headers: { "If-None-Match": renewed.tag || "" } });
+    const address = location.origin + location.pathname; // without a login that was typed into it
+    const answer = await fetch(address, { headers: { "If-None-Match": renewed.tag || "" } });
     if (answer.status === 200) {
       renewed.tag = answer.headers.get("ETag") || "";
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
